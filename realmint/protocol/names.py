@@ -1,0 +1,39 @@
+"""Registered strings, and the grammar of `scope` (RFC 6749 section 3.3)."""
+
+import re
+from collections.abc import Iterable
+
+ACCESS_TOKEN_TYP = "at+jwt"  # RFC 9068 section 2.1
+JWT_TYP = "JWT"  # RFC 7519 section 5.1
+BEARER = "Bearer"  # RFC 6750 section 4
+FORM_MEDIA_TYPE = "application/x-www-form-urlencoded"  # RFC 6749 appendix B
+JWK_SET_MEDIA_TYPE = "application/jwk-set+json"  # RFC 7517 section 8.5.2
+
+SIGNING_ALGORITHMS = ("ES256", "RS256", "PS256", "ES384", "EdDSA")
+"""Algorithms of RFC 7518 and RFC 8037 that Realmint signs and verifies with; never `none` or HMAC."""
+
+MAX_SCOPE = 4096
+"""Longest scope string in characters; a longer one could not travel in an HTTP header."""
+
+# One or more of %x21 / %x23-5B / %x5D-7E, joined by single spaces.
+_SCOPE = re.compile(r"[!#-\[\]-~]+(?: [!#-\[\]-~]+)*")
+
+
+class ScopeError(ValueError):
+    """The text is not a scope by the grammar of RFC 6749 section 3.3."""
+
+
+def parse_scope(text: str) -> tuple[str, ...]:
+    """The scope values of `text`, each once, in the order they first appear.
+
+    Values are compared exactly. Raises ScopeError for anything outside the grammar: an empty string,
+    leading, trailing or double spaces, other white space, quotes, backslashes, non-ASCII.
+    """
+    if len(text) > MAX_SCOPE or not _SCOPE.fullmatch(text):
+        raise ScopeError("not a scope (RFC 6749 section 3.3)")
+    return tuple(dict.fromkeys(text.split(" ")))
+
+
+def format_scope(values: Iterable[str]) -> str:
+    """The wire form of a set of scope values, in the order given."""
+    return " ".join(values)
