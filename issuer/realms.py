@@ -1,0 +1,110 @@
+"""A realm: an isolated issuer with its own clients, keys and token policy (RFC 8414 section 2, `issuer`)."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+MAX_DEPTH = 8
+RESERVED = frozenset({
+    "root", "realms", "access_token", "introspect", "token", "revoke", "connect", "jwk_uri", "status", ".well-known",
+})  # fmt: skip
+_SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+
+
+class RealmPathError(ValueError):
+    """The text is not the path of a realm."""
+
+
+@dataclass(frozen=True)
+class Realm:
+    """A realm as it is stored. Durations are in seconds; `not_before` kills tokens issued at or before it."""
+
+    id: int
+    path: str
+    enabled: bool
+    signing_algs: tuple[str, ...]
+    rsa_bits: int
+    access_token_lifetime: int
+    max_access_token_lifetime: int
+    default_audience: tuple[str, ...]
+    scopes: tuple[str, ...]
+    default_scopes: tuple[str, ...]
+    grant_types: tuple[str, ...]
+    token_format: str
+    am_sub_prefix: bool
+    has_imported_secrets: bool
+    not_before: int
+    created_at: int
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where a realm lives: everything derives from the configured base, nothing from a request."""
+
+    base: str
+    realm_path: str
+    issuer: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "issuer", f"{self.base}/oauth2/realms/root{nested(self.realm_path)}")
+
+    def endpoint(self, suffix: str) -> str:
+        """The canonical address of an endpoint, `suffix` with its leading slash."""
+        return self.issuer + suffix
+
+    @property
+    def well_known(self) -> str:
+        """The RFC 8414 section 3.1 address of the metadata: between origin and path of the issuer."""
+        parts = urlsplit(self.issuer)
+        return f"{parts.scheme}://{parts.netloc}/.well-known/oauth-authorization-server{parts.path}"
+
+
+def parse_path(text: str) -> str:
+    """The canonical path of a realm, `/` or `/customers/eu`. Raises RealmPathError."""
+    if text == "/":
+        return text
+    segments = text.split("/")
+    if segments[0] != "" or len(segments) - 1 > MAX_DEPTH:
+        raise RealmPathError(f"a realm's path starts with / and is at most {MAX_DEPTH} deep")
+    for segment in segments[1:]:
+        if not _SEGMENT.fullmatch(segment):
+            raise RealmPathError("each part of a realm's path is [A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+        if segment.lower() in RESERVED:
+            raise RealmPathError(f"{segment!r} is reserved in a realm's path")
+    return text
+
+
+def nested(path: str) -> str:
+    """The full form of a realm's path below the root realm: /realms/customers/realms/eu."""
+    return "" if path == "/" else path.replace("/", "/realms/")
+
+
+def path_of_address(text: str) -> str:
+    """The realm that the part of an address between `/oauth2/` and the endpoint names.
+
+    Accepts `realms/root[/realms/x...]` and the older `x/y`. Raises RealmPathError for anything else.
+    """
+    if text == "realms/root":
+        return "/"
+    if text.startswith("realms/"):
+        head, *segments = text.split("/realms/")
+        if head != "realms/root" or any("/" in segment for segment in segments):
+            raise RealmPathError("not the address of a realm")
+        return parse_path("/" + "/".join(segments))
+    return parse_path("/" + text)
+
+
+REALM_DEFAULTS: Mapping[str, object] = {
+    "signing_algs": ("ES256",),
+    "rsa_bits": 2048,
+    "access_token_lifetime": 600,
+    "max_access_token_lifetime": 3600,
+    "default_audience": (),
+    "scopes": (),
+    "default_scopes": (),
+    "grant_types": ("client_credentials",),
+    "token_format": "rfc9068",
+    "am_sub_prefix": False,
+}
+"""What a realm is created with when nothing is said."""

@@ -1,0 +1,77 @@
+"""The snapshot a process signs with and publishes from: immutable, replaced as a whole.
+
+One object holds the signers and the document, so that no token can be signed with a key that the same
+process does not publish.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from keys import key as key_module
+from keys.key import IN_JWKS, Key, LocalSigner, State
+from keys.sealing import Sealer, SealingError
+from realmint.protocol.jws import Signer, VerificationKey, verification_key
+
+
+@dataclass(frozen=True)
+class KeySet:
+    """The keys of one realm at one generation. `document` is the JWKS as served."""
+
+    generation: int
+    signers: Mapping[str, Signer]
+    published: Mapping[str, VerificationKey]
+    document: bytes
+    etag: str
+    unsealed: bool = True
+    keys: Sequence[Key] = field(default=(), repr=False)
+
+    def signing_key(self, alg: str) -> Signer | None:
+        """What signs `alg`, or None."""
+        return self.signers.get(alg)
+
+
+def key_set(keys: Sequence[Key], generation: int, sealer: Sealer, previous: KeySet | None = None) -> KeySet:
+    """The snapshot over `keys`, of which only those in the JWKS count.
+
+    An active key that cannot be opened keeps the signer of `previous`, when that had it, and marks the
+    snapshot as not `unsealed`: readiness fails, signing goes on with what was opened before. Raises
+    SealingError when there is no signer to fall back on.
+    """
+    shown = sorted((key for key in keys if key.state in IN_JWKS), key=_order)
+    signers: dict[str, Signer] = {}
+    unsealed = True
+    for key in shown:
+        if key.state is State.ACTIVE:
+            try:
+                signers[key.alg] = open_signer(key, sealer)
+            except SealingError:
+                kept = previous.signers.get(key.alg) if previous else None
+                if kept is None or kept.kid != key.kid:
+                    raise
+                signers[key.alg] = kept
+                unsealed = False
+    document = '{"keys":[' + ",".join(key_module.canonical(key.public_jwk) for key in shown) + "]}"
+    raw = document.encode()
+    return KeySet(
+        generation=generation,
+        signers=signers,
+        published={key.kid: verification_key(dict(key.public_jwk)) for key in shown},
+        document=raw,
+        etag=hashlib.sha256(raw).hexdigest()[:32],
+        unsealed=unsealed,
+        keys=tuple(shown),
+    )
+
+
+def open_signer(key: Key, sealer: Sealer) -> LocalSigner:
+    """The signer of `key`. Raises SealingError."""
+    if key.sealed is None:
+        raise SealingError(f"key {key.kid} has no private half")
+    pkcs8 = sealer.open(key.sealed, key.kek_id, key.realm_id, key.kid, key.alg)
+    return key_module.signer(key.kid, key.alg, pkcs8)
+
+
+def _order(key: Key) -> tuple[int, int, str]:
+    # Active first: naive verifiers take element 0. Retiring keys newest first.
+    return IN_JWKS.index(key.state), -(key.retiring_at or 0), key.kid

@@ -1,0 +1,140 @@
+"""Sealing of private halves: AES-256-GCM under a key-encryption key (facts: NIST SP 800-38D).
+
+A sealed half is bound to its realm, its kid and its algorithm, so a row cannot be moved; the identifier
+of the key-encryption key stands beside it. Several are accepted for reading, the newest seals.
+"""
+
+import base64
+import binascii
+import hashlib
+import os
+import secrets
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+KEK_BYTES = 32
+_NONCE_BYTES = 12
+_FORMAT = b"realmint key 1"
+
+
+class SealingError(Exception):
+    """A key-encryption key is missing, malformed, unsafe or not the right one. Never holds key material."""
+
+
+@dataclass(frozen=True)
+class KeyEncryptionKey:
+    """One 256-bit key-encryption key and the identifier derived from it."""
+
+    kek_id: str
+    _cipher: AESGCM = field(repr=False, compare=False)
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> "KeyEncryptionKey":
+        """The key over exactly 32 bytes. Raises SealingError."""
+        if len(raw) != KEK_BYTES:
+            raise SealingError(f"a key-encryption key has {KEK_BYTES} bytes, this one has {len(raw)}")
+        return cls(hashlib.sha256(b"realmint kek id" + raw).hexdigest()[:16], AESGCM(raw))
+
+
+class Sealer:
+    """Seals and opens private halves with one or more key-encryption keys, newest first."""
+
+    def __init__(self, keks: Sequence[KeyEncryptionKey]) -> None:
+        if not keks:
+            raise SealingError("there is no key-encryption key")
+        self._newest = keks[0]
+        self._by_id = {kek.kek_id: kek for kek in keks}
+
+    @property
+    def kek_id(self) -> str:
+        """Identifier of the key-encryption key that seals."""
+        return self._newest.kek_id
+
+    def knows(self, kek_id: str | None) -> bool:
+        """Whether halves sealed under `kek_id` can be opened."""
+        return kek_id in self._by_id
+
+    def seal(self, plain: bytes, realm_id: int, kid: str, alg: str) -> bytes:
+        """`plain` sealed under the newest key-encryption key, bound to the three names."""
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        return nonce + self._newest._cipher.encrypt(nonce, plain, _bound_to(realm_id, kid, alg))
+
+    def open(self, sealed: bytes, kek_id: str | None, realm_id: int, kid: str, alg: str) -> bytes:
+        """The private half. Raises SealingError when the key-encryption key is not the right one."""
+        kek = self._by_id.get(kek_id or "")
+        if kek is None:
+            raise SealingError(f"key {kid} is sealed under key-encryption key {kek_id}, which is not given")
+        try:
+            return kek._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], _bound_to(realm_id, kid, alg))
+        except (InvalidTag, ValueError):
+            raise SealingError(f"key {kid} does not open under key-encryption key {kek_id}") from None
+
+
+def parse_keks(text: str) -> Sequence[KeyEncryptionKey]:
+    """Key-encryption keys from text: base64url of 32 bytes each, comma-separated, newest first."""
+    return [KeyEncryptionKey.from_bytes(_unbase64(part.strip())) for part in text.split(",")]
+
+
+def read_kek_file(path: Path) -> Sequence[KeyEncryptionKey]:
+    """Key-encryption keys from a file: 32 raw bytes, or lines of base64url, newest first.
+
+    Raises SealingError unless it is a regular file, not a link, readable by its owner only (#179).
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise SealingError(f"key-encryption key file {path} does not exist") from None
+    except OSError as error:
+        raise SealingError(f"key-encryption key file {path} cannot be opened: {error.strerror}") from None
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+            raise SealingError(f"key-encryption key file {path} is not a regular file of its own")
+        if status.st_mode & 0o077 or status.st_uid != os.geteuid():
+            raise SealingError(f"key-encryption key file {path} must be readable by its owner only (chmod 600)")
+        raw = file.read(4096)
+    if len(raw) == KEK_BYTES:
+        return [KeyEncryptionKey.from_bytes(raw)]
+    return [KeyEncryptionKey.from_bytes(_unbase64(line)) for line in raw.decode("ascii", "replace").split()]
+
+
+def create_kek_file(path: Path) -> None:
+    """A new key-encryption key at `path`, 0600 whatever the umask, whole or not at all.
+
+    Written to a temporary file and linked into place: of two processes, one makes it and the other finds it.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, 0o600)
+            file.write(secrets.token_bytes(KEK_BYTES))
+            file.flush()
+            os.fsync(descriptor)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return
+    finally:
+        temporary.unlink(missing_ok=True)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _bound_to(realm_id: int, kid: str, alg: str) -> bytes:
+    return b"|".join((_FORMAT, str(realm_id).encode(), kid.encode(), alg.encode()))
+
+
+def _unbase64(text: str) -> bytes:
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        raise SealingError("a key-encryption key is not base64url") from None
