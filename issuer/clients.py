@@ -65,5 +65,7 @@ def parse_client_id(text: str) -> str:
     Narrower than RFC 6749 appendix A.1: no spaces or quotes, so that it survives shells, logs and headers.
     """
     if not _CLIENT_ID.fullmatch(text):
-        raise ClientIdError("a client_id is 1 to 255 of A-Z a-z 0-9 and _ . ~ @ : / + -, starting with a letter or digit")
+        raise ClientIdError(
+            "a client_id is 1 to 255 of A-Z a-z 0-9 and _ . ~ @ : / + -, starting with a letter or digit"
+        )
     return text

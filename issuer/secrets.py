@@ -76,8 +76,10 @@ def generate_id() -> str:
 def is_generated(text: str) -> bool:
     """Whether `text` has the shape of a generated secret: prefix, length and checksum fit."""
     body, check = text[len(PREFIX) : -_CHECK_CHARS], text[-_CHECK_CHARS:]
-    return text.startswith(PREFIX) and len(body) == _BODY_CHARS and hmac.compare_digest(
-        _checksum(body).encode(), check.encode("utf-8", "replace")
+    return (
+        text.startswith(PREFIX)
+        and len(body) == _BODY_CHARS
+        and hmac.compare_digest(_checksum(body).encode(), check.encode("utf-8", "replace"))
     )
 
 

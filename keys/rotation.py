@@ -100,9 +100,7 @@ def check_rotation(keys: Sequence[Key], alg: str, policy: RotationPolicy, now: i
     return now < retry_at
 
 
-def plan(
-    keys: Sequence[Key], policy: RotationPolicy, now: int, standby: Material, force: bool = False
-) -> Rotation:
+def plan(keys: Sequence[Key], policy: RotationPolicy, now: int, standby: Material, force: bool = False) -> Rotation:
     """The rotation of the algorithm of `standby`, the next standby. Raises as check_rotation does."""
     forced = check_rotation(keys, standby.alg, policy, now, force)
     promote = one(keys, standby.alg, State.PUBLISHED)

@@ -83,8 +83,13 @@ class LostRace(Exception):
 
 
 def create_key_set(
-    connection: Connection, realm_id: int, pairs: Sequence[tuple[Material, Material]], sealer: Sealer,
-    *, max_lifetime: int, now: int,
+    connection: Connection,
+    realm_id: int,
+    pairs: Sequence[tuple[Material, Material]],
+    sealer: Sealer,
+    *,
+    max_lifetime: int,
+    now: int,
 ) -> None:
     """The key set of a new realm: for each algorithm an active key and its standby, born together.
 
@@ -146,18 +151,36 @@ def compare_and_set(connection: Connection, realm_id: int, generation: int, now:
         raise LostRace
 
 
-def apply(connection: Connection, rotation: Rotation, sealer: Sealer, policy: RotationPolicy,
-          *, realm_id: int, max_lifetime: int, now: int) -> None:
+def apply(
+    connection: Connection,
+    rotation: Rotation,
+    sealer: Sealer,
+    policy: RotationPolicy,
+    *,
+    realm_id: int,
+    max_lifetime: int,
+    now: int,
+) -> None:
     """Carries out a rotation in the caller's transaction, which has claimed the key set."""
     if rotation.demote is not None:
-        _set(connection, rotation.demote.kid, {
-            "state": str(State.RETIRING),
-            "retiring_at": now,
-            "max_exp_bound": exp_bound(rotation.demote, now, policy),
-        })
-    _set(connection, rotation.promote.kid, {
-        "state": str(State.ACTIVE), "activated_at": now, "max_lifetime": max_lifetime,
-    })
+        _set(
+            connection,
+            rotation.demote.kid,
+            {
+                "state": str(State.RETIRING),
+                "retiring_at": now,
+                "max_exp_bound": exp_bound(rotation.demote, now, policy),
+            },
+        )
+    _set(
+        connection,
+        rotation.promote.kid,
+        {
+            "state": str(State.ACTIVE),
+            "activated_at": now,
+            "max_lifetime": max_lifetime,
+        },
+    )
     publish(connection, realm_id, rotation.standby, sealer, policy, now)
 
 

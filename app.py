@@ -1,0 +1,41 @@
+"""create_app(): reads Settings, wires everything, nothing else; `flask run` finds it."""
+
+import os
+import sys
+from pathlib import Path
+
+import click
+import flask
+
+from issuer import cli, endpoints, errors, log
+from issuer.runtime import Runtime
+from issuer.server import MAX_BODY
+from issuer.settings import Settings, SettingsError
+from realmint.protocol import Clock, system_clock
+
+
+def create_app(
+    settings: Settings | None = None, instance_path: str | None = None, clock: Clock = system_clock
+) -> flask.Flask:
+    """The issuer as a WSGI application. Writes nothing and opens nothing until the first request or command.
+
+    Settings come from the environment unless given. Exits with status 2 when they cannot be used. Under
+    `flask run`, and only there, the embedded database gets what it misses, a first client included.
+    """
+    app = flask.Flask("app", instance_path=instance_path, static_folder=None)
+    if settings is None:
+        try:
+            settings = Settings.from_environ(os.environ, Path(app.instance_path))
+        except SettingsError as error:
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(2)
+    log.configure(settings.log_level, settings.log_format)
+    runtime = Runtime(settings, clock)
+    app.extensions["realmint"] = runtime
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    endpoints.register(app, settings.base_path)
+    errors.register(app)
+    cli.register(app, runtime)
+    if cli.is_flask_run():
+        cli.start(runtime)
+    return app

@@ -1,0 +1,114 @@
+"""What a first start creates on the embedded database, once, however many processes start at the same time."""
+
+import fcntl
+import json
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from sqlalchemy import Connection, select
+
+from issuer import provisioning, schema
+from issuer.clients import Client
+from issuer.db import SchemaMissing, clients, realms
+from issuer.realms import Addresses
+from keys import store as key_store
+from keys.sealing import create_kek_file
+
+if TYPE_CHECKING:
+    from issuer.runtime import Runtime
+
+FIRST_CLIENT = "myClient"
+FIRST_SCOPE = "write"
+SETUP_COMMANDS = ("flask db upgrade", "flask realms create /")
+
+
+def create_missing(runtime: "Runtime", *, root_realm: bool) -> None:
+    """Schema, key-encryption key and root realm of the embedded database, each only when there is none.
+
+    Raises SchemaMissing for a schema of another version: an embedded database is never upgraded silently.
+    """
+    with _one_at_a_time(runtime.settings.instance_path):
+        try:
+            runtime.database.check_schema()
+        except SchemaMissing as missing:
+            if missing.found is not None:
+                raise
+            runtime.database.create_file()
+            schema.upgrade(runtime.database)
+        with runtime.database.read() as connection:
+            any_key = key_store.any_key(connection)
+            any_realm = connection.scalar(select(realms.c.id).limit(1)) is not None
+        if not any_key and runtime.settings.keks is None:
+            # Only while no key row exists: a missing one later is a fault, never a reason to make another.
+            create_kek_file(runtime.settings.kek_path)
+        if root_realm and not any_realm:
+            provisioning.create_realm(runtime, "/", {})
+
+
+def keks_in_use(connection: Connection) -> set[str]:
+    """Identifiers of the key-encryption keys that the database needs."""
+    return key_store.sealed_under(connection)
+
+
+def first_client(runtime: "Runtime") -> None:
+    """Under `flask run`, on an embedded database that never had a client: one to try things with.
+
+    Prints a command that works as pasted. Where the output is no terminal, and so may be kept, the secret
+    goes to a file of the owner's instead.
+    """
+    with _one_at_a_time(runtime.settings.instance_path):
+        with runtime.database.read() as connection:
+            if connection.scalar(select(clients.c.id).limit(1)) is not None:
+                return
+        made = provisioning.create_client(runtime, "/", FIRST_CLIENT, {"scopes": [FIRST_SCOPE]})
+    if sys.stdout.isatty():
+        secret = made.secret
+    else:
+        path = runtime.settings.instance_path / "first-client.json"
+        _write_private(path, {"client_id": made.client.client_id, "client_secret": made.secret})
+        click.echo(f"The secret of the first client is in {path}")
+        reader = "import json, sys; print(json.load(open(sys.argv[1]))['client_secret'])"
+        secret = f'$(python3 -c "{reader}" {shlex.quote(str(path))})'
+    click.echo(_try_it(runtime, made.client, secret))
+
+
+def _try_it(runtime: "Runtime", client: Client, secret: str) -> str:
+    token_endpoint = Addresses(runtime.settings.base_url, "/").endpoint("/access_token")
+    return "\n".join((
+        "",
+        "Realmint is ready. A first token:",
+        "",
+        "  curl --request POST \\",
+        '    --data "grant_type=client_credentials" \\',
+        f'    --data "client_id={client.client_id}" \\',
+        f'    --data "client_secret={secret}" \\',
+        f'    --data "scope={FIRST_SCOPE}" \\',
+        f"    {token_endpoint}",
+        "",
+    ))  # fmt: skip
+
+
+def _write_private(path: Path, content: dict[str, str]) -> None:
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(content, file)
+        file.write("\n")
+
+
+@contextmanager
+def _one_at_a_time(directory: Path) -> Iterator[None]:
+    """Other processes on this machine wait their turn; the lock ends with the process whatever happens."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,125 @@
+"""flask clients secrets: several live secrets for a client, each with an end."""
+
+import sys
+from typing import Any
+
+import click
+
+from issuer import provisioning, stores
+from issuer.cli.refusals import translate
+from issuer.db import record_change
+from issuer.provisioning import NewSecret
+from issuer.runtime import Runtime
+from issuer.secrets import Secret
+from keys.console import (
+    Commands,
+    Duration,
+    confirm,
+    not_found,
+    options,
+    print_fields,
+    print_json,
+    print_table,
+)
+
+_COLUMNS = ("secret_id", "kind", "created_at", "expires_at", "last_used_at")
+
+
+def group(runtime: Runtime) -> click.Group:
+    """The command group over `runtime`."""
+    commands = Commands("secrets", help="Several live secrets for a client.", translate=translate)
+    _add_add(commands, runtime)
+    _add_list(commands, runtime)
+    _add_revoke(commands, runtime)
+    return commands
+
+
+def _add_add(commands: click.Group, runtime: Runtime) -> None:
+    @commands.command("add")
+    @click.argument("client_id")
+    @click.option("--secret-stdin", is_flag=True, help="Import the secret from standard input.")
+    @click.option("--expires-in", type=Duration(), help="The new secret ends after this time.")
+    @click.option("--overlap", type=Duration(), help="The other secrets end after this time.")
+    @options("realm", "json", "dry_run")
+    def add(
+        client_id: str,
+        realm_path: str,
+        as_json: bool,
+        dry_run: bool,
+        secret_stdin: bool,
+        expires_in: int | None,
+        overlap: int | None,
+    ) -> None:
+        """One more secret; prints it, once."""
+        imported = read_secret() if secret_stdin else None
+        runtime.prepare_change(dry_run)
+        made = provisioning.add_secret(
+            runtime, realm_path, client_id, imported=imported, expires_in=expires_in, overlap=overlap
+        )
+        shown = {**shape(made.stored), **once(made, dry_run=dry_run)}
+        if as_json:
+            print_json({"changed": True, **shown})
+        else:
+            print_fields(shown)
+
+
+def _add_list(commands: click.Group, runtime: Runtime) -> None:
+    @commands.command("list")
+    @click.argument("client_id")
+    @options("realm", "json")
+    def list_secrets(client_id: str, realm_path: str, as_json: bool) -> None:
+        """The secrets of a client: id, kind and dates, never the secrets."""
+        with runtime.database.read() as connection:
+            realm = provisioning.find_realm(connection, realm_path)
+            shown = [shape(secret) for secret in provisioning.find_client(connection, realm, client_id).secrets]
+        if as_json:
+            print_json(shown)
+        else:
+            print_table(shown, _COLUMNS, f"{client_id} has no secrets")
+
+
+def _add_revoke(commands: click.Group, runtime: Runtime) -> None:
+    @commands.command("revoke")
+    @click.argument("client_id")
+    @click.argument("secret_id")
+    @options("realm", "json", "dry_run", "yes")
+    def revoke(client_id: str, secret_id: str, realm_path: str, as_json: bool, dry_run: bool, yes: bool) -> None:
+        """Ends one secret at once, on every process within SNAPSHOT_REFRESH."""
+        runtime.prepare_change(dry_run)
+        if not dry_run:
+            confirm(f"Revoke secret {secret_id} of {client_id}?", yes)
+        with runtime.database.write() as connection:
+            realm = provisioning.find_realm(connection, realm_path)
+            client = provisioning.find_client(connection, realm, client_id)
+            if not stores.revoke_secret(connection, client.id, secret_id, runtime.database.now(connection)):
+                not_found(f"{client_id} has no secret {secret_id}")
+            record_change(connection, realm.id, client_id)
+        if as_json:
+            print_json({"changed": True, "realm": realm_path, "client_id": client_id, "secret_id": secret_id})
+        else:
+            click.echo(f"secret {secret_id} of {client_id} is revoked")
+
+
+def read_secret() -> str:
+    """A secret from standard input: one line, its line end taken off."""
+    text = sys.stdin.buffer.read(4096).decode("utf-8", "surrogateescape")
+    return text.removesuffix("\n").removesuffix("\r")
+
+
+def once(made: NewSecret, *, dry_run: bool) -> dict[str, Any]:
+    """What is shown of a new secret this one time; an imported one is known to who imported it."""
+    if dry_run:
+        return {}
+    secret = {"client_secret": made.secret} if made.secret is not None else {}
+    return {"secret_id": made.stored.secret_id, **secret}
+
+
+def shape(secret: Secret) -> dict[str, Any]:
+    """A secret as --json shows it."""
+    return {
+        "secret_id": secret.secret_id,
+        "kind": str(secret.kind),
+        "created_at": secret.created_at,
+        "expires_at": secret.expires_at,
+        "last_used_at": secret.last_used_at,
+    }

@@ -1,0 +1,244 @@
+"""flask clients: registering and changing clients."""
+
+from typing import Any
+
+import click
+
+from issuer import provisioning, stores
+from issuer.cli import client_secrets
+from issuer.cli.client_options import client_options, client_values
+from issuer.cli.refusals import translate
+from issuer.clients import Client
+from issuer.db import record_change
+from issuer.realms import Realm
+from issuer.runtime import Runtime
+from keys.console import (
+    Commands,
+    Duration,
+    Exit,
+    confirm,
+    options,
+    print_fields,
+    print_json,
+    print_table,
+)
+
+_COLUMNS = ("client_id", "enabled", "scopes", "auth_method", "created_at", "last_used_at")
+_EXPIRING_SOON = 14 * 86400
+_UNUSED = 30 * 86400
+
+
+def group(runtime: Runtime) -> click.Group:
+    """The command group over `runtime`."""
+    commands = Commands("clients", help="Machines that authenticate.", translate=translate)
+    for add in (_add_create, _add_reading, _add_update, _add_switches, _add_delete, _add_health):
+        add(commands, runtime)
+    commands.add_command(client_secrets.group(runtime))
+    return commands
+
+
+def _add_create(commands: click.Group, runtime: Runtime) -> None:
+    @commands.command("create")
+    @click.argument("client_id", required=False)
+    @client_options
+    @click.option("--secret-stdin", is_flag=True, help="Import the secret from standard input.")
+    @click.option("--expires-in", type=Duration(), help="The secret ends after this time.")
+    @options("realm", "json", "dry_run")
+    def create(
+        client_id: str | None,
+        realm_path: str,
+        as_json: bool,
+        dry_run: bool,
+        secret_stdin: bool,
+        expires_in: int | None,
+        **given: Any,
+    ) -> None:
+        """A new client; prints its client_id and its client_secret, once."""
+        imported = client_secrets.read_secret() if secret_stdin else None
+        runtime.prepare_change(dry_run)
+        with runtime.database.read() as connection:
+            realm = provisioning.find_realm(connection, realm_path)
+        values = client_values(given, dict(provisioning.CLIENT_DEFAULTS), realm)
+        made = provisioning.create_client(
+            runtime, realm_path, client_id, values, imported=imported, expires_in=expires_in
+        )
+        if not (realm.default_audience or made.client.default_audience or made.client.audiences):
+            click.echo(
+                "Warning: neither client nor realm names an audience; tokens are for the issuer itself", err=True
+            )
+        shown = {**shape(realm, made.client), **client_secrets.once(made, dry_run=dry_run)}
+        _print_change(shown, as_json, changed=True)
+
+
+def _add_reading(commands: click.Group, runtime: Runtime) -> None:
+    @commands.command("list")
+    @click.option("--unused-for", type=Duration(), help="Only clients not used for this long.")
+    @options("realm", "json")
+    def list_clients(realm_path: str, as_json: bool, unused_for: int | None) -> None:
+        """The clients of a realm."""
+        with runtime.database.read() as connection:
+            realm = provisioning.find_realm(connection, realm_path)
+            found = stores.list_clients(connection, realm.id)
+            now = runtime.database.now(connection)
+        if unused_for is not None:
+            found = [client for client in found if _last_sign(client) <= now - unused_for]
+        shown = [shape(realm, client) for client in found]
+        if as_json:
+            print_json(shown)
+        else:
+            print_table(shown, _COLUMNS, f"{realm.path} has no such clients")
+
+    @commands.command("show")
+    @click.argument("client_id")
+    @options("realm", "json")
+    def show(client_id: str, realm_path: str, as_json: bool) -> None:
+        """One client, without its secrets."""
+        with runtime.database.read() as connection:
+            realm = provisioning.find_realm(connection, realm_path)
+            shown = shape(realm, provisioning.find_client(connection, realm, client_id))
+        (print_json if as_json else print_fields)(shown)
+
+
+def _add_update(commands: click.Group, runtime: Runtime) -> None:
+    @commands.command("update")
+    @click.argument("client_id")
+    @client_options
+    @options("realm", "json", "dry_run")
+    def update(client_id: str, realm_path: str, as_json: bool, dry_run: bool, **given: Any) -> None:
+        """Changes what is named; a list is replaced, and "" empties it."""
+        runtime.prepare_change(dry_run)
+        with runtime.database.write() as connection:
+            realm = provisioning.find_realm(connection, realm_path)
+            client = provisioning.find_client(connection, realm, client_id)
+            current = {name: getattr(client, name) for name in provisioning.CLIENT_DEFAULTS}
+            values = client_values(given, current, realm)
+            if values:
+                stores.update_client(connection, client.id, values)
+                record_change(connection, realm.id, client_id)
+            client = provisioning.find_client(connection, realm, client_id)
+        _print_change(shape(realm, client), as_json, changed=bool(values))
+
+
+def _add_switches(commands: click.Group, runtime: Runtime) -> None:
+    @commands.command("disable")
+    @click.argument("client_id")
+    @click.option("--keep-tokens", is_flag=True, help="Tokens issued so far are active again once it is enabled.")
+    @options("realm", "json", "dry_run")
+    def disable(client_id: str, realm_path: str, keep_tokens: bool, as_json: bool, dry_run: bool) -> None:
+        """Refuses the client; its tokens are inactive at introspection from now on."""
+        _switch(runtime, realm_path, client_id, False, keep_tokens, as_json, dry_run)
+
+    @commands.command("enable")
+    @click.argument("client_id")
+    @options("realm", "json", "dry_run")
+    def enable(client_id: str, realm_path: str, as_json: bool, dry_run: bool) -> None:
+        """Accepts the client again; never revives a token that was cut off."""
+        _switch(runtime, realm_path, client_id, True, True, as_json, dry_run)
+
+
+def _switch(
+    runtime: Runtime, realm_path: str, client_id: str, enabled: bool, keep_tokens: bool, as_json: bool, dry_run: bool
+) -> None:
+    runtime.prepare_change(dry_run)
+    with runtime.database.write() as connection:
+        realm = provisioning.find_realm(connection, realm_path)
+        client = provisioning.find_client(connection, realm, client_id)
+        changed = client.enabled != enabled
+        if changed:
+            cut_off = {} if keep_tokens else {"not_before": runtime.database.now(connection)}
+            stores.update_client(connection, client.id, {"enabled": enabled, **cut_off})
+            record_change(connection, realm.id, client_id)
+        client = provisioning.find_client(connection, realm, client_id)
+    _print_change(shape(realm, client), as_json, changed=changed)
+
+
+def _add_delete(commands: click.Group, runtime: Runtime) -> None:
+    @commands.command("delete")
+    @click.argument("client_id")
+    @options("realm", "json", "dry_run", "yes")
+    def delete(client_id: str, realm_path: str, as_json: bool, dry_run: bool, yes: bool) -> None:
+        """Ends a client for good; another of the same name never gets its tokens back."""
+        runtime.prepare_change(dry_run)
+        with runtime.database.read() as connection:
+            provisioning.find_client(connection, provisioning.find_realm(connection, realm_path), client_id)
+        if not dry_run:
+            confirm(f"Delete client {client_id} of {realm_path}?", yes)
+        with runtime.database.write() as connection:
+            realm = provisioning.find_realm(connection, realm_path)
+            client = provisioning.find_client(connection, realm, client_id)
+            stores.delete_client(connection, client.id, runtime.database.now(connection))
+            record_change(connection, realm.id, client_id)
+        if as_json:
+            print_json({"changed": True, "realm": realm_path, "client_id": client_id})
+        else:
+            click.echo(f"{client_id} of {realm_path} is deleted")
+
+
+def _add_health(commands: click.Group, runtime: Runtime) -> None:
+    @commands.command("health")
+    @options("realm", "json")
+    @click.pass_context
+    def health(context: click.Context, realm_path: str, as_json: bool) -> None:
+        """Credentials that want attention: dead, expiring or unused. Exits 1 when there are any."""
+        with runtime.database.read() as connection:
+            realm = provisioning.find_realm(connection, realm_path)
+            now = runtime.database.now(connection)
+            found = []
+            for listed in stores.list_clients(connection, realm.id):
+                client = provisioning.find_client(connection, realm, listed.client_id)
+                found += [{"client_id": client.client_id, "finding": text} for text in _findings(client, now)]
+        if as_json:
+            print_json(found)
+        else:
+            print_table(found, ("client_id", "finding"), "nothing wants attention")
+        context.exit(Exit.FINDINGS if found else Exit.DONE)
+
+
+def _findings(client: Client, now: int) -> list[str]:
+    live = [secret for secret in client.secrets if secret.live(now)]
+    findings = []
+    if not live:
+        findings.append("has no live secret")
+    elif all(secret.expires_at is not None and secret.expires_at < now + _EXPIRING_SOON for secret in live):
+        findings.append("its last secret expires within 14 days")
+    if _last_sign(client) <= now - _UNUSED:
+        findings.append("not used for 30 days")
+    findings += [
+        f"secret {secret.secret_id} not used for 30 days"
+        for secret in live
+        if len(live) > 1 and (secret.last_used_at or secret.created_at) <= now - _UNUSED
+    ]
+    return findings
+
+
+def _last_sign(client: Client) -> int:
+    return client.last_used_at or client.created_at
+
+
+def shape(realm: Realm, client: Client) -> dict[str, Any]:
+    """A client as --json shows it; more members may be added, none renamed."""
+    return {
+        "realm": realm.path,
+        "client_id": client.client_id,
+        "name": client.name,
+        "enabled": client.enabled,
+        "scopes": sorted(client.scopes),
+        "default_scopes": list(client.default_scopes),
+        "audiences": list(client.audiences),
+        "default_audience": list(client.default_audience),
+        "resource_identifiers": list(client.resource_identifiers),
+        "grant_types": list(client.grant_types),
+        "auth_method": client.auth_method,
+        "access_token_lifetime": client.access_token_lifetime,
+        "signing_alg": client.signing_alg,
+        "token_format": client.token_format,
+        "created_at": client.created_at,
+        "last_used_at": client.last_used_at,
+    }
+
+
+def _print_change(shown: dict[str, Any], as_json: bool, *, changed: bool) -> None:
+    if as_json:
+        print_json({"changed": changed, **shown})
+    else:
+        print_fields(shown)

@@ -1,0 +1,233 @@
+"""flask realms: creating and changing realms."""
+
+from typing import Any
+
+import click
+from sqlalchemy import Connection
+
+from issuer import provisioning, stores
+from issuer.cli.refusals import translate
+from issuer.db import record_change
+from issuer.grants import GRANTS_BY_NAME
+from issuer.realms import Addresses, Realm
+from issuer.runtime import Runtime
+from issuer.tokens import FORMATS_BY_NAME
+from keys import store as key_store
+from keys.console import (
+    Commands,
+    Duration,
+    Exit,
+    Refused,
+    confirm,
+    options,
+    print_fields,
+    print_json,
+    print_table,
+    words,
+)
+from keys.key import ALGORITHMS, RSA_BITS, generate
+from realmint.protocol.names import ScopeError, parse_scope
+
+_COLUMNS = ("realm", "enabled", "signing_algs", "access_token_lifetime", "token_format", "issuer")
+
+
+def group(runtime: Runtime) -> click.Group:
+    """The command group over `runtime`."""
+    commands = Commands("realms", help="Isolated issuers, each with its own clients and keys.", translate=translate)
+    for add in (_add_create, _add_reading, _add_update, _add_switches, _add_delete):
+        add(commands, runtime)
+    return commands
+
+
+def _policy_options(command: Any) -> Any:
+    several = {"multiple": True, "default": None}
+    made = [
+        click.option("--alg", "signing_algs", type=click.Choice(list(ALGORITHMS)), help="The first signs.", **several),
+        click.option("--rsa-bits", type=click.Choice([str(bits) for bits in RSA_BITS]), help="Size of RSA keys."),
+        click.option("--access-token-lifetime", type=Duration()),
+        click.option("--max-access-token-lifetime", type=Duration(), help="No client may have longer."),
+        click.option("--default-audience", help="The aud when nothing else names one.", **several),
+        click.option("--scope", "scopes", help="Listed in the metadata.", **several),
+        click.option("--default-scope", "default_scopes", help="Granted when a request names none.", **several),
+        click.option("--grant-type", "grant_types", type=click.Choice(list(GRANTS_BY_NAME)), **several),
+        click.option("--token-format", type=click.Choice(list(FORMATS_BY_NAME))),
+        click.option("--am-sub-prefix/--no-am-sub-prefix", default=None, help="sub as (age!client) in format am."),
+    ]
+    for option in reversed(made):
+        command = option(command)
+    return command
+
+
+def _values(given: dict[str, Any], current: dict[str, Any]) -> dict[str, Any]:
+    """The members that were given, checked against each other and against what stands."""
+    values = {name: value for name, value in given.items() if value is not None and value != ()}
+    if "rsa_bits" in values:
+        values["rsa_bits"] = int(values["rsa_bits"])
+    for name in ("scopes", "default_scopes"):
+        if name in values:
+            values[name] = scope_list(values[name])
+    if "default_audience" in values:
+        values["default_audience"] = words(values["default_audience"])
+    merged = {**current, **values}
+    if merged["access_token_lifetime"] > merged["max_access_token_lifetime"]:
+        raise click.UsageError("--access-token-lifetime may not exceed --max-access-token-lifetime")
+    return values
+
+
+def scope_list(given: tuple[str, ...]) -> list[str]:
+    """Scope values of an option that repeats. Raises a usage error for one outside the grammar."""
+    values = words(given)
+    try:
+        return list(parse_scope(" ".join(values))) if values else []
+    except ScopeError:
+        raise click.UsageError("a scope value has only visible ASCII without quotes and backslashes") from None
+
+
+def _add_create(commands: click.Group, runtime: Runtime) -> None:
+    @commands.command("create")
+    @click.argument("path")
+    @_policy_options
+    @options("json", "dry_run")
+    def create(path: str, as_json: bool, dry_run: bool, **given: Any) -> None:
+        """A new realm with an active key and a standby for each algorithm. `/` is the root realm."""
+        values = _values(given, dict(provisioning.REALM_DEFAULTS))
+        runtime.prepare_change(dry_run, root_realm=path != "/")
+        realm = provisioning.create_realm(runtime, path, values)
+        _print_change(runtime, realm, as_json)
+
+
+def _add_reading(commands: click.Group, runtime: Runtime) -> None:
+    @commands.command("list")
+    @options("json")
+    def list_realms(as_json: bool) -> None:
+        """Every realm."""
+        with runtime.database.read() as connection:
+            shown = [shape(runtime, realm) for realm in stores.list_realms(connection)]
+        if as_json:
+            print_json(shown)
+        else:
+            print_table(shown, _COLUMNS, "there are no realms")
+
+    @commands.command("show")
+    @click.argument("path", default="/")
+    @options("json")
+    def show(path: str, as_json: bool) -> None:
+        """One realm."""
+        with runtime.database.read() as connection:
+            shown = shape(runtime, provisioning.find_realm(connection, path))
+        (print_json if as_json else print_fields)(shown)
+
+
+def _add_update(commands: click.Group, runtime: Runtime) -> None:
+    @commands.command("update")
+    @click.argument("path", default="/")
+    @_policy_options
+    @options("json", "dry_run")
+    def update(path: str, as_json: bool, dry_run: bool, **given: Any) -> None:
+        """Changes what is named; a list is replaced, and "" empties it.
+
+        A new algorithm's key is published at once and signs after the next `flask keys rotate --alg`.
+        """
+        runtime.prepare_change(dry_run)
+        with runtime.database.read() as connection:
+            realm = provisioning.find_realm(connection, path)
+            known = {key.alg for key in key_store.load(connection, realm.id)[1]}
+        values = _values(given, {name: getattr(realm, name) for name in provisioning.REALM_DEFAULTS})
+        added = [alg for alg in values.get("signing_algs", ()) if alg not in known]
+        materials = [generate(alg, values.get("rsa_bits", realm.rsa_bits)) for alg in added]
+        with runtime.database.write() as connection:
+            now = runtime.database.now(connection)
+            for material in materials:
+                key_store.publish(connection, realm.id, material, runtime.sealer(), runtime.settings.rotation, now)
+            # Before any longer token: the keys that sign them must outlive them.
+            key_store.raise_max_lifetime(
+                connection, realm.id, values.get("max_access_token_lifetime", realm.max_access_token_lifetime)
+            )
+            stores.update_realm(connection, realm.id, values)
+            record_change(connection, realm.id)
+            realm = provisioning.find_realm(connection, path)
+        _print_change(runtime, realm, as_json)
+
+
+def _add_switches(commands: click.Group, runtime: Runtime) -> None:
+    @commands.command("disable")
+    @click.argument("path")
+    @click.option("--keep-tokens", is_flag=True, help="Tokens issued so far are active again once it is enabled.")
+    @options("json", "dry_run")
+    def disable(path: str, keep_tokens: bool, as_json: bool, dry_run: bool) -> None:
+        """Refuses tokens; keys and metadata are served on, introspection answers inactive."""
+        _switch(runtime, path, False, keep_tokens, as_json, dry_run)
+
+    @commands.command("enable")
+    @click.argument("path")
+    @options("json", "dry_run")
+    def enable(path: str, as_json: bool, dry_run: bool) -> None:
+        """Issues tokens again; never revives one that was cut off."""
+        _switch(runtime, path, True, True, as_json, dry_run)
+
+
+def _switch(runtime: Runtime, path: str, enabled: bool, keep_tokens: bool, as_json: bool, dry_run: bool) -> None:
+    def change(connection: Connection, realm: Realm, now: int) -> None:
+        cut_off = {} if keep_tokens else {"not_before": now}
+        stores.update_realm(connection, realm.id, {"enabled": enabled, **cut_off})
+
+    runtime.prepare_change(dry_run)
+    with runtime.database.write() as connection:
+        realm = provisioning.find_realm(connection, path)
+        changed = realm.enabled != enabled
+        if changed:
+            change(connection, realm, runtime.database.now(connection))
+            record_change(connection, realm.id)
+        realm = provisioning.find_realm(connection, path)
+    _print_change(runtime, realm, as_json, changed=changed)
+
+
+def _add_delete(commands: click.Group, runtime: Runtime) -> None:
+    @commands.command("delete")
+    @click.argument("path")
+    @options("json", "dry_run", "yes")
+    def delete(path: str, as_json: bool, dry_run: bool, yes: bool) -> None:
+        """Ends a realm with its clients and keys for good. One with realms below it is refused."""
+        runtime.prepare_change(dry_run)
+        with runtime.database.read() as connection:
+            provisioning.find_realm(connection, path)
+            below = [r.path for r in stores.list_realms(connection) if r.path.startswith(path.rstrip("/") + "/")]
+        if [found for found in below if found != path]:
+            raise Refused("not_empty", f"{path} has realms below it; delete those first", Exit.USAGE)
+        if not dry_run:
+            confirm(f"Delete realm {path} with its clients and keys?", yes)
+        with runtime.database.write() as connection:
+            now = runtime.database.now(connection)
+            realm = provisioning.find_realm(connection, path)
+            stores.delete_realm(connection, realm.id, now)
+            key_store.revoke_key_set(connection, realm.id, "realm deleted", now)
+            record_change(connection, realm.id)
+        if as_json:
+            print_json({"changed": True, "realm": path})
+        else:
+            click.echo(f"{path} is deleted")
+
+
+def shape(runtime: Runtime, realm: Realm) -> dict[str, Any]:
+    """A realm as --json shows it; more members may be added, none renamed."""
+    return {
+        "realm": realm.path,
+        "issuer": Addresses(runtime.settings.base_url, realm.path).issuer,
+        "enabled": realm.enabled,
+        "signing_algs": list(realm.signing_algs),
+        "access_token_lifetime": realm.access_token_lifetime,
+        "max_access_token_lifetime": realm.max_access_token_lifetime,
+        "default_audience": list(realm.default_audience),
+        "scopes": list(realm.scopes),
+        "default_scopes": list(realm.default_scopes),
+        "token_format": realm.token_format,
+        "grant_types": list(realm.grant_types),
+        "created_at": realm.created_at,
+    }
+
+
+def _print_change(runtime: Runtime, realm: Realm, as_json: bool, *, changed: bool = True) -> None:
+    if as_json:
+        print_json({"changed": changed, **shape(runtime, realm)})
+    else:
+        print_fields(shape(runtime, realm))

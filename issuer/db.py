@@ -1,0 +1,264 @@
+"""Engine, transactions and tables. SQLite by default, PostgreSQL for more than one node; the same statements."""
+
+import os
+import sqlite3
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    create_engine,
+    event,
+    func,
+    select,
+    text,
+)
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import QueuePool
+
+from keys.store import metadata
+from realmint.protocol import Clock
+
+SCHEMA = "0001"
+"""The Alembic revision that this code works with."""
+
+realms = Table(
+    "realms",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("path", String(512), nullable=False),
+    Column("path_key", String(512), nullable=False),  # lower case: realms differing only by case are refused
+    Column("enabled", Boolean, nullable=False),
+    Column("signing_algs", JSON, nullable=False),
+    Column("rsa_bits", Integer, nullable=False),
+    Column("access_token_lifetime", Integer, nullable=False),
+    Column("max_access_token_lifetime", Integer, nullable=False),
+    Column("default_audience", JSON, nullable=False),
+    Column("scopes", JSON, nullable=False),
+    Column("default_scopes", JSON, nullable=False),
+    Column("grant_types", JSON, nullable=False),
+    Column("token_format", String(32), nullable=False),
+    Column("am_sub_prefix", Boolean, nullable=False),
+    Column("has_imported_secrets", Boolean, nullable=False),
+    Column("not_before", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("deleted_at", BigInteger),
+    sqlite_autoincrement=True,  # an id is never used again (#204)
+)
+Index(
+    "one_realm_per_path",
+    realms.c.path_key,
+    unique=True,
+    sqlite_where=realms.c.deleted_at.is_(None),
+    postgresql_where=realms.c.deleted_at.is_(None),
+)
+
+clients = Table(
+    "clients",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("realm_id", ForeignKey("realms.id"), nullable=False),
+    Column("client_id", String(255), nullable=False),
+    Column("name", String(255)),
+    Column("enabled", Boolean, nullable=False),
+    Column("scopes", JSON, nullable=False),
+    Column("default_scopes", JSON, nullable=False),
+    Column("audiences", JSON, nullable=False),
+    Column("default_audience", JSON, nullable=False),
+    Column("resource_identifiers", JSON, nullable=False),
+    Column("grant_types", JSON, nullable=False),
+    Column("auth_method", String(64), nullable=False),
+    Column("access_token_lifetime", Integer),
+    Column("signing_alg", String(16)),
+    Column("token_format", String(32)),
+    Column("secret_salt", LargeBinary, nullable=False),
+    Column("not_before", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("deleted_at", BigInteger),
+    sqlite_autoincrement=True,
+)
+Index(
+    "one_client_per_name",
+    clients.c.realm_id,
+    clients.c.client_id,
+    unique=True,
+    sqlite_where=clients.c.deleted_at.is_(None),
+    postgresql_where=clients.c.deleted_at.is_(None),
+)
+
+client_secrets = Table(
+    "client_secrets",
+    metadata,
+    Column("secret_id", String(32), primary_key=True),
+    Column("client_pk", ForeignKey("clients.id"), nullable=False, index=True),
+    Column("kind", String(16), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    Column("revoked_at", BigInteger),
+    Column("last_used_at", BigInteger),
+)
+
+change_head = Table(
+    "change_head",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("generation", BigInteger, nullable=False),
+)
+change_log = Table(
+    "change_log",
+    metadata,
+    Column("generation", BigInteger, primary_key=True, autoincrement=False),
+    Column("realm_id", Integer),
+    Column("client_id", String(255)),
+)
+
+
+class SchemaMissing(Exception):
+    """The database has no schema, or that of another version; `found` is its revision or None."""
+
+    def __init__(self, found: str | None) -> None:
+        super().__init__("the database has no schema" if found is None else f"the schema is at {found}, not {SCHEMA}")
+        self.found = found
+
+
+class Database:
+    """One database and how this process reaches it."""
+
+    def __init__(self, url: str, clock: Clock) -> None:
+        self.url: URL = _with_driver(make_url(url))
+        self._clock = clock
+        self.rehearsing = False
+        # Statement parameters may be digests: never in an exception's text.
+        options: dict[str, Any] = {"hide_parameters": True}
+        if self.is_sqlite:
+            options |= {"creator": _sqlite_opener(self.path), "poolclass": QueuePool, "max_overflow": 64}
+        else:
+            options |= {"pool_pre_ping": True, "pool_recycle": 1800, "pool_timeout": 5, "max_overflow": 16}
+            options["connect_args"] = {"connect_timeout": 3, "options": "-c statement_timeout=10000"}
+        self.engine = create_engine(self.url, **options)
+        if self.is_sqlite:
+            event.listen(self.engine, "connect", _prepare_sqlite)
+            event.listen(self.engine, "begin", _begin_sqlite)
+        _forget_connections_after_fork(self)
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.url.get_backend_name() == "sqlite"
+
+    @property
+    def path(self) -> Path:
+        """The file of an SQLite database."""
+        return Path(self.url.database or "")
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection with one consistent view of the data."""
+        with self.engine.connect() as connection:
+            if not self.is_sqlite:
+                connection.execution_options(isolation_level="REPEATABLE READ")
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that is committed at the end, or rolled back when anything raises.
+
+        While `rehearsing`, as under --dry-run, it is rolled back at the end too.
+        """
+        with self.engine.connect() as connection:
+            connection.execution_options(realmint_write=True)
+            with connection.begin() as transaction:
+                yield connection
+                if self.rehearsing:
+                    transaction.rollback()
+
+    def now(self, connection: Connection) -> int:
+        """The time of a transaction: the server's clock where nodes share a server, else this machine's."""
+        if self.is_sqlite:
+            return self._clock()
+        return int(connection.scalar(select(func.floor(func.extract("epoch", func.now())))) or 0)
+
+    def check_schema(self) -> None:
+        """Raises SchemaMissing unless the schema is the one this code works with."""
+        if self.is_sqlite and not self.path.exists():
+            raise SchemaMissing(None)
+        with self.read() as connection:
+            if not self.engine.dialect.has_table(connection, "alembic_version"):
+                raise SchemaMissing(None)
+            found = connection.scalar(text("SELECT version_num FROM alembic_version"))
+        if found != SCHEMA:
+            raise SchemaMissing(found)
+
+    def create_file(self) -> None:
+        """Makes an empty SQLite file, readable by its owner only, when there is none."""
+        if self.is_sqlite and not self.path.exists():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+
+
+def record_change(connection: Connection, realm_id: int | None, client_id: str | None = None) -> None:
+    """Tells every process, within one SNAPSHOT_REFRESH, what this transaction changed (design decision 15).
+
+    Takes the one-row lock, so that generations commit in order and no poll can miss one.
+    """
+    bump = change_head.update().values(generation=change_head.c.generation + 1).returning(change_head.c.generation)
+    generation = connection.scalar(bump)
+    assert generation is not None
+    connection.execute(change_log.insert().values(generation=generation, realm_id=realm_id, client_id=client_id))
+    connection.execute(change_log.delete().where(change_log.c.generation <= generation - CHANGES_KEPT))
+
+
+CHANGES_KEPT = 10_000
+"""Changes that stay in the log; a process further behind drops everything it holds."""
+
+
+def _with_driver(url: URL) -> URL:
+    return url.set(drivername="postgresql+psycopg") if url.drivername == "postgresql" else url
+
+
+def _sqlite_opener(path: Path) -> Callable[[], sqlite3.Connection]:
+    # mode=rw: opening must never create a database (interface section 5, first run).
+    uri = f"file:{quote(str(path.absolute()))}?mode=rw"
+    return lambda: sqlite3.connect(uri, uri=True, timeout=5, check_same_thread=False)
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves
+    for pragma in ("foreign_keys=ON", "busy_timeout=5000", "synchronous=FULL"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    write = connection.get_execution_options().get("realmint_write")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _forget_connections_after_fork(database: Database) -> None:
+    reference = weakref.ref(database)
+
+    def forget() -> None:
+        alive = reference()
+        if alive is not None:
+            alive.engine.dispose(close=False)
+
+    os.register_at_fork(after_in_child=forget)
+
+
+StoreError = DBAPIError
+"""What a database out of reach raises."""

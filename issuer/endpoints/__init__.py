@@ -1,0 +1,78 @@
+"""ENDPOINTS lists what lives under a realm; a new one is a file and a line here.
+
+Routes in every address form, the method rule and the metadata document follow from the list.
+"""
+
+import flask
+from werkzeug.routing import BaseConverter, ValidationError
+
+from issuer.endpoints import discovery, health, introspection, jwks, token
+from issuer.endpoints.edge import WholePath, private_headers
+from issuer.endpoints.endpoint import Endpoint, runtime
+from issuer.plugins import by_name
+from issuer.realms import RealmPathError, path_of_address
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    token.ENDPOINT,
+    introspection.ENDPOINT,
+    jwks.ENDPOINT,
+    discovery.OAUTH,
+    discovery.OPENID,
+)
+ENDPOINTS_BY_NAME = by_name(ENDPOINTS, "name")
+
+
+class RealmConverter(BaseConverter):
+    """The part of an address that names a realm, in the full or the older form."""
+
+    regex = "[A-Za-z0-9_./-]{1,1024}?"
+    part_isolating = False
+
+    def to_python(self, value: str) -> str:
+        try:
+            return path_of_address(value)
+        except RealmPathError:
+            raise ValidationError from None
+
+
+def register(app: flask.Flask, base_path: str) -> None:
+    """Routes every endpoint at its canonical and its alias addresses, under the base path."""
+    app.url_map.converters["realm"] = RealmConverter
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+    app.url_map.redirect_defaults = False
+    discovery.ENDPOINTS = ENDPOINTS
+    for endpoint in ENDPOINTS:
+        _add(app, f"{base_path}/oauth2{endpoint.suffix}", endpoint, {"realm_path": "/"})
+        _add(app, f"{base_path}/oauth2/<realm:realm_path>{endpoint.suffix}", endpoint)
+    # RFC 8414 section 3.1: between the origin and the path of the issuer, so outside the base path too.
+    at_origin = f"/.well-known/oauth-authorization-server{base_path}/oauth2"
+    _add(app, at_origin, discovery.OAUTH, {"realm_path": "/"})
+    _add(app, f"{at_origin}/<realm:realm_path>", discovery.OAUTH)
+    for name, check in (("healthz", health.healthz), ("readyz", health.readyz)):
+        app.add_url_rule(f"{base_path}/{name}", name, check, methods=["GET"], provide_automatic_options=False)
+    app.before_request(_boot)
+    app.after_request(_finish)
+    app.wsgi_app = WholePath(app.wsgi_app)  # type: ignore[method-assign]
+
+
+def _boot() -> None:
+    # The first request under another server than `flask run` finds or makes the database.
+    if flask.request.endpoint in ENDPOINTS_BY_NAME:
+        runtime().boot()
+
+
+def _finish(response: flask.Response) -> flask.Response:
+    endpoint = ENDPOINTS_BY_NAME.get(flask.request.endpoint or "")
+    return private_headers(response, private=endpoint is not None and endpoint.private)
+
+
+def _add(app: flask.Flask, rule: str, endpoint: Endpoint, defaults: dict[str, str] | None = None) -> None:
+    app.add_url_rule(
+        rule,
+        endpoint.name,
+        endpoint.view,
+        methods=list(endpoint.methods),
+        defaults=defaults,
+        provide_automatic_options=False,
+    )

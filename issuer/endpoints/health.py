@@ -1,0 +1,39 @@
+"""Whether the process is up, and whether it can do its work."""
+
+import flask
+
+from issuer import stores
+from issuer.db import SchemaMissing, StoreError
+from issuer.endpoints.endpoint import runtime
+from issuer.registry import STALE_FACTOR, SnapshotTooOld
+from keys.jwks import open_signer
+from keys.key import State
+from keys.sealing import SealingError
+
+
+def healthz() -> flask.Response:
+    """200 while the process answers; touches nothing."""
+    return flask.jsonify(status="up")
+
+
+def readyz() -> tuple[flask.Response, int]:
+    """200 when every check holds, else 503; names of checks only, nothing about keys or clients."""
+    checks = {"database": False, "key_encryption_key": False, "root_realm": False, "snapshot": False}
+    working = runtime()
+    try:
+        working.boot()
+        with working.database.read() as connection:
+            stores.changes_since(connection, None)
+        checks["database"] = True
+        view = working.registry.realm("/")
+        checks["snapshot"] = working.registry.age() < working.settings.rotation.snapshot_refresh * STALE_FACTOR
+        checks["root_realm"] = bool(view and view.keys.signers)
+        if view is not None:
+            for key in view.keys.keys:
+                if key.state is State.ACTIVE:
+                    open_signer(key, working.sealer())
+            checks["key_encryption_key"] = True
+    except (StoreError, SchemaMissing, SnapshotTooOld, SealingError):
+        pass  # the check that raised stays false, which is the answer
+    ready = all(checks.values())
+    return flask.jsonify(status="ready" if ready else "not ready", checks=checks), 200 if ready else 503

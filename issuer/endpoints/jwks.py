@@ -1,0 +1,33 @@
+"""The realm's public keys (RFC 7517 section 5): rendered once per key set, served from memory."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flask
+from werkzeug.exceptions import NotFound
+
+from issuer.endpoints.endpoint import Endpoint, runtime
+from issuer.realms import Addresses, Realm
+from realmint.protocol.names import JWK_SET_MEDIA_TYPE
+
+_SUFFIX = "/connect/jwk_uri"
+
+
+def _view(realm_path: str) -> flask.Response:
+    working = runtime()
+    view = working.registry.realm(realm_path, for_signing=False)
+    if view is None:
+        raise NotFound
+    response = flask.Response(view.keys.document, content_type=JWK_SET_MEDIA_TYPE)
+    response.set_etag(view.keys.etag)
+    response.cache_control.public = True
+    response.cache_control.max_age = working.settings.rotation.jwks_max_age
+    response.headers["Access-Control-Allow-Origin"] = "*"
+    return response.make_conditional(flask.request)  # type: ignore[return-value]
+
+
+def _metadata(addresses: Addresses, _realm: Realm) -> Mapping[str, Any]:
+    return {"jwks_uri": addresses.endpoint(_SUFFIX)}
+
+
+ENDPOINT = Endpoint("jwks", _SUFFIX, ("GET",), _view, _metadata)

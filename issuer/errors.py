@@ -1,0 +1,111 @@
+"""The one translation of errors to HTTP (RFC 6749 section 5.2): OAuth-shaped JSON, whatever went wrong.
+
+A refusal keeps its code and fixed text, its reason goes to the log. What cannot be decided is 503. Anything
+else is server_error and a logged type and place.
+"""
+
+from typing import Any
+
+import flask
+from authlib.oauth2 import OAuth2Error
+from authlib.oauth2.rfc6749 import InvalidClientError, UnauthorizedClientError
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
+
+from issuer import log
+from issuer.db import SchemaMissing, StoreError
+from issuer.refusals import (
+    GRANT_NOT_ALLOWED,
+    METHOD_NOT_ALLOWED,
+    NOT_FOUND,
+    SERVER_FAULT,
+    TOO_LARGE,
+    TRY_LATER,
+    TemporarilyUnavailableError,
+)
+from issuer.registry import SnapshotTooOld
+from issuer.secrets import TooManyWaiting
+from keys.sealing import SealingError
+
+RETRY_AFTER = 1
+"""Seconds a caller is asked to wait when the store or the keys are out of reach."""
+
+_UNDECIDABLE = (StoreError, SchemaMissing, SnapshotTooOld, SealingError)
+
+
+def register(app: flask.Flask) -> None:
+    """Puts the translation in front of everything the application answers."""
+    app.register_error_handler(OAuth2Error, _refused)
+    app.register_error_handler(TooManyWaiting, _too_many_waiting)
+    app.register_error_handler(HTTPException, _routing)
+    app.register_error_handler(Exception, _failed)
+    for kind in _UNDECIDABLE:
+        app.register_error_handler(kind, _undecidable)
+
+
+def _refused(error: OAuth2Error) -> flask.Response:
+    description = GRANT_NOT_ALLOWED if isinstance(error, UnauthorizedClientError) else error.description
+    response = _json(error.status_code, error.error, description)
+    request = flask.g.get("oauth_request")
+    realm_path = flask.g.get("realm_path")
+    if isinstance(error, InvalidClientError):
+        # RFC 6749 section 5.2, RFC 7617 section 2. A realm's path needs no escaping.
+        response.headers["WWW-Authenticate"] = f'Basic realm="{realm_path or "/"}"'
+    if isinstance(error, TemporarilyUnavailableError):
+        response.headers["Retry-After"] = str(error.retry_after)
+    log.event(
+        "refused",
+        realm=realm_path,
+        client_id=_claimed_client_id(request),
+        endpoint=flask.request.endpoint,
+        error=error.error,
+        reason=getattr(error, "reason", None),
+    )
+    return response
+
+
+def _too_many_waiting(error: TooManyWaiting) -> flask.Response:
+    refusal = TemporarilyUnavailableError(error.retry_after, status_code=429)
+    refusal.reason = "slow_checks_waiting"
+    return _refused(refusal)
+
+
+def _undecidable(error: Exception) -> flask.Response:
+    log.LOGGER.warning("unavailable", exc_info=error)
+    response = _json(503, TemporarilyUnavailableError.error, TRY_LATER)
+    response.headers["Retry-After"] = str(RETRY_AFTER)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _routing(error: HTTPException) -> flask.Response:
+    if isinstance(error, NotFound):
+        return _json(404, "not_found", NOT_FOUND)
+    if isinstance(error, MethodNotAllowed):
+        response = _json(405, "method_not_allowed", METHOD_NOT_ALLOWED)
+        response.headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
+        return response
+    if isinstance(error, RequestEntityTooLarge):
+        return _json(413, "invalid_request", TOO_LARGE)
+    code = error.code if error.code and 400 <= error.code < 500 else 400
+    return _json(code, "invalid_request", "The request is malformed")
+
+
+def _failed(error: Exception) -> flask.Response:
+    log.LOGGER.error("server_error", exc_info=error)
+    return _json(500, "server_error", SERVER_FAULT)
+
+
+def _json(status: int, error: str, description: str) -> flask.Response:
+    response = flask.jsonify(error=error, error_description=description)
+    response.status_code = status
+    return response
+
+
+def _claimed_client_id(request: Any) -> str | None:
+    """The client, authenticated or only claimed; the log says which by the event."""
+    if request is None:
+        return None
+    if request.client is not None:
+        return str(request.client.client_id)
+    claimed = request.payload.data.get("client_id")
+    return str(claimed) if claimed else None

@@ -1,0 +1,52 @@
+"""The body of a request, application/x-www-form-urlencoded in UTF-8, read strictly (RFC 6749 appendix B)."""
+
+import re
+from collections.abc import Collection, Mapping
+from urllib.parse import unquote_to_bytes
+
+from issuer.refusals import INVALID_CONTENT_TYPE, invalid_request
+from realmint.protocol.names import FORM_MEDIA_TYPE
+
+MAX_PARAMETERS = 1000
+_ENCODED = re.compile(rb"(?:[^%]|%[0-9A-Fa-f]{2})*", re.DOTALL)
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+
+
+def check_content_type(header: str | None) -> None:
+    """Raises invalid_request for anything but the form media type in UTF-8."""
+    media_type, _, parameters = (header or "").partition(";")
+    charset = parameters.strip().lower().replace('"', "")
+    if media_type.strip().lower() != FORM_MEDIA_TYPE or charset not in ("", "charset=utf-8"):
+        raise invalid_request("content_type", INVALID_CONTENT_TYPE)
+
+
+def parse_form(body: bytes, repeatable: Collection[str]) -> Mapping[str, list[str]]:
+    """The parameters of `body`, in order; those without a value count as absent (RFC 6749 section 3.2).
+
+    Raises invalid_request for a repeated parameter that is not `repeatable`, encodings that are not UTF-8,
+    control characters, and more than MAX_PARAMETERS.
+    """
+    if body.count(b"&") >= MAX_PARAMETERS:
+        raise invalid_request("too_many_parameters")
+    parameters: dict[str, list[str]] = {}
+    for pair in body.split(b"&"):
+        if not pair:
+            continue
+        name, _, value = pair.partition(b"=")
+        values = parameters.setdefault(_decode(name), [])
+        values.append(_decode(value))
+        if len(values) > 1 and _decode(name) not in repeatable:
+            raise invalid_request("repeated_parameter")
+    return {name: given for name, values in parameters.items() if (given := [value for value in values if value])}
+
+
+def _decode(raw: bytes) -> str:
+    if not _ENCODED.fullmatch(raw):
+        raise invalid_request("percent_encoding")
+    try:
+        text = unquote_to_bytes(raw.replace(b"+", b" ")).decode("utf-8")
+    except UnicodeDecodeError:
+        raise invalid_request("not_utf8") from None
+    if _CONTROL.search(text):
+        raise invalid_request("control_character")
+    return text

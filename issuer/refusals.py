@@ -1,0 +1,81 @@
+"""The OAuth errors that Authlib lacks, and how a refusal carries its reason to the log.
+
+The text on the wire is a fixed ASCII constant in AM's wording; the reason is for the log alone.
+"""
+
+from authlib.oauth2 import OAuth2Error
+from authlib.oauth2.rfc6749 import (
+    InvalidClientError,
+    InvalidRequestError,
+    InvalidScopeError,
+    UnauthorizedClientError,
+)
+
+CLIENT_AUTHENTICATION_FAILED = "Client authentication failed"
+GRANT_TYPE_NOT_SET = "Grant type is not set"
+GRANT_TYPE_NOT_SUPPORTED = "Grant type is not supported"
+GRANT_NOT_ALLOWED = "The authenticated client is not authorized to use this authorization grant type."
+INVALID_CONTENT_TYPE = "Invalid Content Type"
+INVALID_SCOPE = "Unknown/invalid scope(s)"
+NO_SCOPE = "No scope requested and no default scope configured"
+INVALID_TARGET = "The requested resource is invalid, unknown or not allowed"
+MISSING_TOKEN = "Missing parameter: token"  # noqa: S105 - a message, not a credential
+TRY_LATER = "The server is temporarily unable to handle the request"
+NOT_FOUND = "There is nothing at this address"
+METHOD_NOT_ALLOWED = "This address does not take this method"
+TOO_LARGE = "The request is too large"
+SERVER_FAULT = "The server failed to handle the request"
+
+
+class InvalidTargetError(OAuth2Error):
+    """The resource is malformed, unknown or not allowed (RFC 8707 section 2)."""
+
+    error = "invalid_target"
+
+
+class RequestTooLargeError(InvalidRequestError):
+    """The body is longer than is read at all."""
+
+    status_code = 413
+
+
+class TemporarilyUnavailableError(OAuth2Error):
+    """The answer cannot be decided now; never a yes, never a no. `retry_after` in seconds."""
+
+    error = "temporarily_unavailable"
+    status_code = 503
+
+    def __init__(self, retry_after: int = 1, status_code: int = 503) -> None:
+        super().__init__(TRY_LATER, status_code=status_code)
+        self.retry_after = retry_after
+
+
+def because(error: OAuth2Error, reason: str) -> OAuth2Error:
+    """`error` with a reason for the log: a short fixed code, never anything that was sent."""
+    error.reason = reason
+    return error
+
+
+def invalid_request(reason: str, description: str = "The request is malformed") -> OAuth2Error:
+    """400, RFC 6749 section 5.2."""
+    return because(InvalidRequestError(description), reason)
+
+
+def invalid_client(reason: str) -> OAuth2Error:
+    """401 with one body for every cause (RFC 6749 section 5.2): no oracle."""
+    return because(InvalidClientError(CLIENT_AUTHENTICATION_FAILED, status_code=401), reason)
+
+
+def invalid_scope(reason: str, description: str = INVALID_SCOPE) -> OAuth2Error:
+    """400, RFC 6749 section 5.2."""
+    return because(InvalidScopeError(description), reason)
+
+
+def invalid_target(reason: str) -> OAuth2Error:
+    """400, RFC 8707 section 2."""
+    return because(InvalidTargetError(INVALID_TARGET), reason)
+
+
+def unauthorized_client(reason: str) -> OAuth2Error:
+    """400, RFC 6749 section 5.2."""
+    return because(UnauthorizedClientError(GRANT_NOT_ALLOWED), reason)

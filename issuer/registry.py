@@ -1,0 +1,234 @@
+"""The warm path's view: immutable realms, key sets and clients, evicted by the change log.
+
+A known client costs no SQL. Once per SNAPSHOT_REFRESH one thread asks the change log what moved and drops
+just that (design decision 15); nothing is loaded before it is asked for, and everything held is bounded.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+from issuer import log, stores
+from issuer.clients import Client
+from issuer.db import Database, StoreError
+from issuer.marks import Marks
+from issuer.realms import Addresses, Realm
+from issuer.secrets import Secret, SecretVerifier
+from keys import store as key_store
+from keys.jwks import KeySet, key_set
+from keys.sealing import Sealer
+from realmint.protocol import monotonic
+
+STALE_FACTOR = 10
+"""A process that cannot read the store for this many refreshes stops signing (interface section 6)."""
+
+Value = TypeVar("Value")
+
+
+class SnapshotTooOld(Exception):
+    """The store was out of reach for so long that what this process holds may not be used any more."""
+
+
+@dataclass(frozen=True)
+class RealmView:
+    """A realm, where it lives, and the keys it signs with."""
+
+    realm: Realm
+    addresses: Addresses
+    keys: KeySet
+
+
+class Bounded(Generic[Value]):
+    """The most recently used values, at most `size`; `None` is a value: it remembers an absence."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._values: OrderedDict[Hashable, Value] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def get(self, key: Hashable, missing: Value) -> Value:
+        with self._lock:
+            if key not in self._values:
+                return missing
+            self._values.move_to_end(key)
+            return self._values[key]
+
+    def put(self, key: Hashable, value: Value) -> None:
+        with self._lock:
+            self._values[key] = value
+            self._values.move_to_end(key)
+            while len(self._values) > self._size:
+                self._values.popitem(last=False)
+
+    def drop(self, unwanted: Callable[[Hashable], bool]) -> None:
+        with self._lock:
+            for key in [key for key in self._values if unwanted(key)]:
+                del self._values[key]
+
+    def discard(self, key: Hashable) -> None:
+        with self._lock:
+            self._values.pop(key, None)
+
+
+class _Missing:
+    """Nothing is held, not even an absence."""
+
+
+_MISSING = _Missing()
+
+
+class Registry:
+    """What one process holds of the store. `refresh` is SNAPSHOT_REFRESH in seconds."""
+
+    def __init__(
+        self, database: Database, sealer: Callable[[], Sealer], verifier: SecretVerifier, *, base_url: str, refresh: int
+    ) -> None:
+        self.marks = Marks(database)
+        self._database = database
+        self._sealer = sealer
+        self._verifier = verifier
+        self._base_url = base_url
+        self._refresh = refresh
+        self._polling = threading.Lock()
+        self._generation: int | None = None
+        self._read_at = float("-inf")
+        self._tried_at = float("-inf")
+        self._views: Bounded[RealmView | _Missing] = Bounded(1024)
+        self._paths: dict[int, str] = {}
+        self._clients: Bounded[Client | _Missing] = Bounded(20_000)
+        # Absences are bounded apart, so that a flood of made-up names evicts nobody real.
+        self._absent: Bounded[bool] = Bounded(10_000)
+
+    def realm(self, path: str, *, for_signing: bool = True) -> RealmView | None:
+        """The realm at `path`, or None.
+
+        With `for_signing`, raises SnapshotTooOld when what is held may not be used any more; without, the last
+        good view is served, as JWKS and metadata are. Raises StoreError when nothing is held and the store is
+        out of reach.
+        """
+        self._keep_fresh(for_signing)
+        view = self._views.get(path, _MISSING)
+        if isinstance(view, RealmView):
+            return view
+        if self._absent.get(path, False):
+            return None
+        return self._load_realm(path)
+
+    def client(self, realm_id: int, client_id: str) -> Client | None:
+        """The client of this name in the realm, or None. Raises StoreError."""
+        key = (realm_id, client_id)
+        client = self._clients.get(key, _MISSING)
+        if isinstance(client, Client):
+            return client
+        if self._absent.get(key, False):
+            return None
+        return self._load_client(realm_id, client_id)
+
+    def directory(self, view: RealmView) -> "Directory":
+        """The clients of one realm, for client authentication."""
+        return Directory(self, view.realm, self._verifier)
+
+    def age(self) -> float:
+        """Seconds since the store was last read."""
+        return monotonic() - self._read_at
+
+    def _keep_fresh(self, for_signing: bool) -> None:
+        if self.age() < self._refresh:
+            return
+        # One thread asks; the others go on with what they hold.
+        if monotonic() - self._tried_at >= min(self._refresh, 1) and self._polling.acquire(blocking=False):
+            try:
+                self._poll()
+            except StoreError:
+                log.event("store_unreachable", snapshot_age=round(min(self.age(), 1e6)), level="WARNING")
+            finally:
+                self._tried_at = monotonic()
+                self._polling.release()
+        if for_signing and self._generation is not None and self.age() >= self._refresh * STALE_FACTOR:
+            raise SnapshotTooOld
+
+    def _poll(self) -> None:
+        asked_at = monotonic()
+        with self._database.read() as connection:
+            generation, changes = stores.changes_since(connection, self._generation)
+        if changes is None:
+            self._drop_everything()
+        else:
+            for realm_id, client_id in changes:
+                self._drop(realm_id, client_id)
+        self._generation = generation
+        self._read_at = asked_at
+
+    def _drop(self, realm_id: int | None, client_id: str | None) -> None:
+        if realm_id is None:
+            self._drop_everything()
+        elif client_id is not None:
+            self._clients.discard((realm_id, client_id))
+            self._absent.discard((realm_id, client_id))
+        else:
+            path = self._paths.pop(realm_id, None)
+            if path is not None:
+                self._views.discard(path)
+            self._clients.drop(lambda key: isinstance(key, tuple) and key[0] == realm_id)
+            self._absent.drop(lambda key: isinstance(key, str) or key[0] == realm_id)  # type: ignore[index]
+
+    def _drop_everything(self) -> None:
+        for held in (self._views, self._clients, self._absent):
+            held.drop(lambda _: True)
+
+    def _load_realm(self, path: str) -> RealmView | None:
+        with self._database.read() as connection:
+            generation, _ = stores.changes_since(connection, None)
+            realm = stores.find_realm(connection, path)
+            if realm is None:
+                self._hold(generation, lambda: self._absent.put(path, True))
+                return None
+            keys_generation, keys = key_store.load(connection, realm.id)
+        view = RealmView(realm, Addresses(self._base_url, realm.path), key_set(keys, keys_generation, self._sealer()))
+
+        def put() -> None:
+            self._views.put(path, view)
+            self._paths[realm.id] = path
+
+        self._hold(generation, put)
+        return view
+
+    def _load_client(self, realm_id: int, client_id: str) -> Client | None:
+        key = (realm_id, client_id)
+        with self._database.read() as connection:
+            generation, _ = stores.changes_since(connection, None)
+            client = stores.find_client(connection, realm_id, client_id)
+        if client is None:
+            self._hold(generation, lambda: self._absent.put(key, True))
+            return None
+        self._hold(generation, lambda: self._clients.put(key, client))
+        return client
+
+    def _hold(self, generation: int, put: Callable[[], None]) -> None:
+        """Keeps what was read at `generation`, unless a change after it has been polled and dropped already."""
+        put_now = self._generation is None or generation >= self._generation
+        if put_now:
+            put()
+
+
+@dataclass(frozen=True)
+class Directory:
+    """The clients of one realm, as client authentication asks for them."""
+
+    registry: Registry
+    realm: Realm
+    verifier: SecretVerifier
+
+    def find_client(self, client_id: str) -> Client | None:
+        return self.registry.client(self.realm.id, client_id)
+
+    def verify_secret(self, client: Client | None, presented: str, now: int) -> Secret | None:
+        """The live secret of `client` that was presented. Without a client the same work is done for nothing."""
+        stored = client.secrets if client is not None else ()
+        salt = client.secret_salt if client is not None else b""
+        return self.verifier.verify(presented, stored, salt, slow_allowed=self.realm.has_imported_secrets, now=now)

@@ -1,0 +1,79 @@
+"""What one process works with: settings, database, sealer, registry and server, wired once."""
+
+import threading
+
+from issuer import bootstrap
+from issuer.db import Database
+from issuer.endpoints.introspection import Introspection
+from issuer.registry import Registry
+from issuer.secrets import SecretVerifier
+from issuer.server import IssuerServer
+from issuer.settings import Settings
+from keys.sealing import Sealer, SealingError, read_kek_file
+from realmint.protocol import Clock
+
+
+class Runtime:
+    """Built by create_app(); opens nothing and writes nothing until it is asked to."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.database = Database(settings.database_url or embedded_url(settings), clock)
+        self.verifier = SecretVerifier()
+        self.registry = Registry(
+            self.database,
+            self.sealer,
+            self.verifier,
+            base_url=settings.base_url,
+            refresh=settings.rotation.snapshot_refresh,
+        )
+        self.server = IssuerServer(self.registry, clock)
+        self.server.register_endpoint(Introspection)
+        self._sealer: Sealer | None = None
+        self._booted = False
+        self._boot_lock = threading.Lock()
+
+    def sealer(self) -> Sealer:
+        """The sealer over the given key-encryption keys. Raises SealingError when there is none."""
+        if self._sealer is None:
+            self._sealer = Sealer(self.settings.keks or read_kek_file(self.settings.kek_path))
+        return self._sealer
+
+    def boot(self, *, root_realm: bool = True) -> None:
+        """Makes the database usable: creates what is missing on the embedded one, checks any other.
+
+        Without `root_realm` that one is left to the caller to create. Raises SchemaMissing, SealingError or
+        StoreError; tried again on the next call.
+        """
+        if self._booted:
+            return
+        with self._boot_lock:
+            if self._booted:
+                return
+            if self.settings.embedded:
+                bootstrap.create_missing(self, root_realm=root_realm)
+            else:
+                self.database.check_schema()
+            self.check_key_encryption_key()
+            self._booted = True
+
+    def prepare_change(self, dry_run: bool, *, root_realm: bool = True) -> None:
+        """Before a changing command: the database is made usable, or with `dry_run` only looked at."""
+        if dry_run:
+            self.database.rehearsing = True
+            self.database.check_schema()
+        else:
+            self.boot(root_realm=root_realm)
+
+    def check_key_encryption_key(self) -> None:
+        """Raises SealingError when private halves in use are sealed under a key that is not given."""
+        with self.database.read() as connection:
+            missing = [kek_id for kek_id in bootstrap.keks_in_use(connection) if not self.sealer().knows(kek_id)]
+        if missing:
+            raise SealingError(f"the database is sealed under key-encryption key {', '.join(sorted(missing))}")
+
+
+def embedded_url(settings: Settings) -> str:
+    """Where the embedded database lives."""
+    return f"sqlite:///{settings.instance_path / 'realmint.db'}"

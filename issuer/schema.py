@@ -1,0 +1,33 @@
+"""Bringing a database to the schema of this version, with Alembic."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import text
+
+from issuer.db import Database
+
+_LOCK = 7_251_093  # any number, the same in every process
+
+
+def upgrade(database: Database) -> None:
+    """Runs the migrations that are missing, in one transaction; of two processes, the second finds them done."""
+    if database.is_sqlite:
+        _use_write_ahead_log(database)
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    with database.write() as connection:
+        if not database.is_sqlite:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def _use_write_ahead_log(database: Database) -> None:
+    # Readers do not wait for a writer. The mode is kept in the file and cannot be set inside a transaction.
+    connection = database.engine.raw_connection()
+    try:
+        connection.cursor().execute("PRAGMA journal_mode=WAL")
+    finally:
+        connection.close()

@@ -1,0 +1,185 @@
+"""What our commands have in common: exit codes, refusals, durations, JSON for scripts and tables for people."""
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from enum import IntEnum
+from typing import Any, NoReturn, TypeVar
+
+import click
+from flask.cli import AppGroup
+from sqlalchemy.exc import DBAPIError
+
+from keys.rotation import GateNotMet, RotationRefused
+from keys.sealing import SealingError
+from keys.store import LostRace
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Exit(IntEnum):
+    """Exit codes of every command (interface section 5)."""
+
+    DONE = 0
+    FINDINGS = 1
+    USAGE = 2
+    GATE = 3
+    NOT_FOUND = 4
+    LOST_RACE = 5
+    STORE = 6
+    WRONG_KEK = 7
+
+
+class Refused(click.ClickException):
+    """A command that did nothing: a short code, a sentence, and an exit code. With --json an object on stdout."""
+
+    def __init__(self, error: str, message: str, exit_code: Exit, **more: Any) -> None:
+        super().__init__(message)
+        self.error = error
+        self.exit_code = exit_code
+        self._more = more
+        context = click.get_current_context(silent=True)
+        self._as_json = bool(context and context.params.get("as_json"))
+
+    def show(self, file: Any = None) -> None:
+        if self._as_json:
+            click.echo(json.dumps({"changed": False, "error": self.error, "message": self.message, **self._more}))
+        else:
+            super().show(file)
+
+
+class Commands(AppGroup):
+    """A group whose commands turn what the lower floors raise into the agreed exit codes.
+
+    `translate` is for the exceptions of the floor that owns the group.
+    """
+
+    def __init__(self, *args: Any, translate: Callable[[Exception], Refused | None] | None = None, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._translate = translate
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            refused = _common(error) or (self._translate(error) if self._translate else None)
+            if refused is None:
+                raise
+            raise refused from error
+
+
+def _common(error: Exception) -> Refused | None:
+    if isinstance(error, GateNotMet):
+        now = int(datetime.now(UTC).timestamp())  # noqa: TID251 - for people, beside the absolute instant
+        message = f"{error} ({when(error.retry_at)}); --force --reason TEXT goes past the gate"
+        return Refused(error.error, message, Exit.GATE, retry_at=error.retry_at, retry_after=error.retry_at - now)
+    if isinstance(error, RotationRefused):
+        return Refused(error.error, str(error), Exit.NOT_FOUND)
+    if isinstance(error, LostRace):
+        return Refused("lost_race", "another process changed these keys first; nothing was changed", Exit.LOST_RACE)
+    if isinstance(error, SealingError):
+        return Refused("wrong_kek", str(error), Exit.WRONG_KEK)
+    if isinstance(error, DBAPIError):
+        return Refused("store_unavailable", f"the database cannot be used: {error.orig}", Exit.STORE)
+    return None
+
+
+class Duration(click.ParamType):
+    """Seconds, written as a number or with s, m, h or d behind it."""
+
+    name = "duration"
+    _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"([0-9]{1,9})([smhd]?)", value)
+        if match is None or int(match[1]) == 0:
+            self.fail("is a number of seconds above 0, or like 90s, 15m, 12h, 30d", param, ctx)
+        return int(match[1]) * self._UNITS[match[2]]
+
+
+def options(*wanted: str) -> Callable[[Function], Function]:
+    """The options that commands share, by name: realm, json, dry_run, yes."""
+    made = {
+        "realm": click.option("--realm", "realm_path", default="/", show_default=True, help="Path of the realm."),
+        "json": click.option("--json", "as_json", is_flag=True, help="One JSON value on standard output."),
+        "dry_run": click.option("--dry-run", is_flag=True, help="Check everything, change nothing."),
+        "yes": click.option("--yes", is_flag=True, help="Do not ask."),
+    }
+
+    def decorate(function: Function) -> Function:
+        for name in reversed(wanted):
+            function = made[name](function)
+        return function
+
+    return decorate
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Asks on a terminal; elsewhere --yes is needed. Raises click.Abort or a usage error."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"{question} Say --yes where nobody can be asked.")
+    click.confirm(question, abort=True)
+
+
+def print_json(value: Any) -> None:
+    """One JSON value on standard output."""
+    click.echo(json.dumps(value, indent=2 if sys.stdout.isatty() else None))
+
+
+def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], empty: str) -> None:
+    """Aligned columns for people; `empty` says what it means when there are no rows."""
+    if not rows:
+        click.echo(empty)
+        return
+    cells = [[_heading(column) for column in columns]]
+    cells += [[shown(row.get(column), column) for column in columns] for row in rows]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    for line in cells:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _heading(column: str) -> str:
+    return "FROM" if column == "next_action_at" else column.removesuffix("_at").replace("_", " ").upper()
+
+
+def print_fields(row: Mapping[str, Any]) -> None:
+    """One thing, a line per member."""
+    width = max(len(name) for name in row)
+    for name, value in row.items():
+        click.echo(f"{name.replace('_', ' ').ljust(width)}  {shown(value, name)}")
+
+
+def shown(value: Any, name: str) -> str:
+    """A value as people read it: instants as dates, nothing as a dash."""
+    if value is None or value == []:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if name.endswith("_at") and isinstance(value, int):
+        return when(value)
+    if isinstance(value, list | tuple):
+        return " ".join(map(str, value))
+    return str(value)
+
+
+def when(instant: int) -> str:
+    """An instant in UTC."""
+    return datetime.fromtimestamp(instant, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def words(values: Iterable[str]) -> list[str]:
+    """Values of an option that repeats and also takes a space-separated list, each once."""
+    return list(dict.fromkeys(word for value in values for word in value.split()))
+
+
+def not_found(message: str) -> NoReturn:
+    """Ends the command with exit code 4."""
+    raise Refused("not_found", message, Exit.NOT_FOUND)
