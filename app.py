@@ -11,11 +11,15 @@ from issuer import cli, endpoints, errors, log
 from issuer.runtime import Runtime
 from issuer.server import MAX_BODY
 from issuer.settings import Settings, SettingsError
-from realmint.protocol import Clock, system_clock
+from realmint.protocol import Clock, Monotonic, system_clock
+from realmint.protocol import monotonic as system_monotonic
 
 
 def create_app(
-    settings: Settings | None = None, instance_path: str | None = None, clock: Clock = system_clock
+    settings: Settings | None = None,
+    instance_path: str | None = None,
+    clock: Clock = system_clock,
+    monotonic: Monotonic = system_monotonic,
 ) -> flask.Flask:
     """The issuer as a WSGI application. Writes nothing and opens nothing until the first request or command.
 
@@ -30,7 +34,7 @@ def create_app(
             click.echo(f"Error: {error}", err=True)
             sys.exit(2)
     log.configure(settings.log_level, settings.log_format)
-    runtime = Runtime(settings, clock)
+    runtime = Runtime(settings, clock, monotonic)
     app.extensions["realmint"] = runtime
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     endpoints.register(app, settings.base_path)

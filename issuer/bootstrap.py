@@ -67,6 +67,7 @@ def first_client(runtime: "Runtime") -> None:
             if connection.scalar(select(clients.c.id).limit(1)) is not None:
                 return
         made = provisioning.create_client(runtime, "/", FIRST_CLIENT, {"scopes": [FIRST_SCOPE]})
+    assert made.secret is not None  # generated, not imported
     if sys.stdout.isatty():
         secret = made.secret
     else:

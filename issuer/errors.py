@@ -102,10 +102,5 @@ def _json(status: int, error: str, description: str) -> flask.Response:
 
 
 def _claimed_client_id(request: Any) -> str | None:
-    """The client, authenticated or only claimed; the log says which by the event."""
-    if request is None:
-        return None
-    if request.client is not None:
-        return str(request.client.client_id)
-    claimed = request.payload.data.get("client_id")
-    return str(claimed) if claimed else None
+    """Who the request says it comes from, authenticated or not."""
+    return request.claimed_client_id if request is not None else None

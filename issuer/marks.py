@@ -58,13 +58,16 @@ class Marks:
         self._waiting, self._written = {}, {}  # what a forked child inherited is its parent's to write
         self._wake = threading.Event()
         threading.Thread(target=self._run, args=(self._wake,), name="realmint-marks", daemon=True).start()
-        atexit.register(self._stop)
+        atexit.register(self.close)
 
     def _run(self, wake: threading.Event) -> None:
         while not wake.wait(FLUSH_SECONDS):
             self.flush()
 
-    def _stop(self) -> None:
+    def close(self) -> None:
+        """Writes what was noted so far and ends the thread."""
         if self._pid == os.getpid():
             self._wake.set()
             self.flush()
+            self._pid = None
+            atexit.unregister(self.close)

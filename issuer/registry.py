@@ -7,7 +7,7 @@ just that (design decision 15); nothing is loaded before it is asked for, and ev
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from issuer import log, stores
@@ -19,7 +19,7 @@ from issuer.secrets import Secret, SecretVerifier
 from keys import store as key_store
 from keys.jwks import KeySet, key_set
 from keys.sealing import Sealer
-from realmint.protocol import monotonic
+from realmint.protocol import Monotonic
 
 STALE_FACTOR = 10
 """A process that cannot read the store for this many refreshes stops signing (interface section 6)."""
@@ -86,10 +86,18 @@ class Registry:
     """What one process holds of the store. `refresh` is SNAPSHOT_REFRESH in seconds."""
 
     def __init__(
-        self, database: Database, sealer: Callable[[], Sealer], verifier: SecretVerifier, *, base_url: str, refresh: int
+        self,
+        database: Database,
+        sealer: Callable[[], Sealer],
+        verifier: SecretVerifier,
+        *,
+        base_url: str,
+        refresh: int,
+        monotonic: Monotonic,
     ) -> None:
         self.marks = Marks(database)
         self._database = database
+        self._monotonic = monotonic
         self._sealer = sealer
         self._verifier = verifier
         self._base_url = base_url
@@ -135,25 +143,25 @@ class Registry:
 
     def age(self) -> float:
         """Seconds since the store was last read."""
-        return monotonic() - self._read_at
+        return self._monotonic() - self._read_at
 
     def _keep_fresh(self, for_signing: bool) -> None:
         if self.age() < self._refresh:
             return
         # One thread asks; the others go on with what they hold.
-        if monotonic() - self._tried_at >= min(self._refresh, 1) and self._polling.acquire(blocking=False):
+        if self._monotonic() - self._tried_at >= min(self._refresh, 1) and self._polling.acquire(blocking=False):
             try:
                 self._poll()
             except StoreError:
                 log.event("store_unreachable", snapshot_age=round(min(self.age(), 1e6)), level="WARNING")
             finally:
-                self._tried_at = monotonic()
+                self._tried_at = self._monotonic()
                 self._polling.release()
         if for_signing and self._generation is not None and self.age() >= self._refresh * STALE_FACTOR:
             raise SnapshotTooOld
 
     def _poll(self) -> None:
-        asked_at = monotonic()
+        asked_at = self._monotonic()
         with self._database.read() as connection:
             generation, changes = stores.changes_since(connection, self._generation)
         if changes is None:

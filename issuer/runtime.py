@@ -10,13 +10,13 @@ from issuer.secrets import SecretVerifier
 from issuer.server import IssuerServer
 from issuer.settings import Settings
 from keys.sealing import Sealer, SealingError, read_kek_file
-from realmint.protocol import Clock
+from realmint.protocol import Clock, Monotonic
 
 
 class Runtime:
     """Built by create_app(); opens nothing and writes nothing until it is asked to."""
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
+    def __init__(self, settings: Settings, clock: Clock, monotonic: Monotonic) -> None:
         self.settings = settings
         self.clock = clock
         self.database = Database(settings.database_url or embedded_url(settings), clock)
@@ -27,6 +27,7 @@ class Runtime:
             self.verifier,
             base_url=settings.base_url,
             refresh=settings.rotation.snapshot_refresh,
+            monotonic=monotonic,
         )
         self.server = IssuerServer(self.registry, clock)
         self.server.register_endpoint(Introspection)
@@ -57,6 +58,11 @@ class Runtime:
                 self.database.check_schema()
             self.check_key_encryption_key()
             self._booted = True
+
+    def close(self) -> None:
+        """Writes what waits to be written and lets go of the database."""
+        self.registry.marks.close()
+        self.database.engine.dispose()
 
     def prepare_change(self, dry_run: bool, *, root_realm: bool = True) -> None:
         """Before a changing command: the database is made usable, or with `dry_run` only looked at."""

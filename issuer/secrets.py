@@ -86,7 +86,7 @@ def is_generated(text: str) -> bool:
 def check_importable(text: str) -> str:
     """An imported secret as it will be kept. Raises SecretRefused, which never quotes it."""
     raw = text.encode("utf-8", "surrogateescape")
-    if not MIN_IMPORTED <= len(text) or len(raw) > MAX_PRESENTED:
+    if not len(text) >= MIN_IMPORTED or len(raw) > MAX_PRESENTED:
         raise SecretRefused(f"an imported secret has {MIN_IMPORTED} characters or more, at most {MAX_PRESENTED} bytes")
     if not text.isprintable() or text.strip() != text:
         raise SecretRefused("an imported secret has no control characters and no space at its ends")

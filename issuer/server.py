@@ -61,6 +61,7 @@ class Request(OAuth2Request):
         self.addresses = view.addresses
         self.keys = view.keys
         self.now = now
+        self.claimed_client_id: str | None = None
 
     @property
     def form(self) -> Mapping[str, str]:
@@ -99,7 +100,8 @@ class IssuerServer(AuthorizationServer):
             raise invalid_request("no_grant_type", GRANT_TYPE_NOT_SET)
         if name not in GRANTS_BY_NAME:
             raise because(OAuth2Error(GRANT_TYPE_NOT_SUPPORTED, error="unsupported_grant_type"), "unknown_grant_type")
-        return super().get_token_grant(request)
+        grant: TokenGrant = super().get_token_grant(request)
+        return grant
 
     def authenticate_client(self, request: Request, methods: object, endpoint: str = "token") -> Client:
         """The client that proved who it is; the same methods at every endpoint."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, func, insert, or_, select, update
 
 from issuer.clients import Client
 from issuer.db import change_head, change_log, client_secrets, clients, realms
@@ -31,7 +31,7 @@ def create_realm(connection: Connection, path: str, values: Mapping[str, Any], n
         raise NameTaken
     row = {**REALM_DEFAULTS, **values, "path": path, "path_key": path.lower(), "enabled": True, "not_before": 0}
     row |= {"has_imported_secrets": False, "created_at": now}
-    return int(connection.execute(insert(realms).values(_plain(row))).inserted_primary_key[0])
+    return int(connection.execute(insert(realms).values(_plain(row)).returning(realms.c.id)).scalar_one())
 
 
 def find_realm(connection: Connection, path: str) -> Realm | None:
@@ -80,7 +80,7 @@ def create_client(
     assert len(salt) == SALT_BYTES
     row = {**values, "realm_id": realm_id, "client_id": client_id, "enabled": True, "secret_salt": salt}
     row |= {"not_before": not_before, "created_at": now}
-    return int(connection.execute(insert(clients).values(_plain(row))).inserted_primary_key[0])
+    return int(connection.execute(insert(clients).values(_plain(row)).returning(clients.c.id)).scalar_one())
 
 
 def find_client(connection: Connection, realm_id: int, client_id: str) -> Client | None:
@@ -219,12 +219,12 @@ def token_state(connection: Connection, realm_id: int, client_id: str, kid: str)
     return TokenState(bool(row[0] and row[1]), max(row[2], row[3]), row[4])
 
 
-def _realm(row: Row[Any]) -> Realm:
+def _realm(row: Any) -> Realm:
     return Realm(**_tuples(row._asdict()))
 
 
-def _client(row: Row[Any], secrets: Sequence[Secret], last_used_at: int | None = None) -> Client:
-    values = _tuples({name: row._mapping[name] for name in _CLIENT_FIELDS})
+def _client(row: Any, secrets: Sequence[Secret], last_used_at: int | None = None) -> Client:
+    values = _tuples({name: getattr(row, name) for name in _CLIENT_FIELDS})
     values["scopes"] = frozenset(values["scopes"])
     used = last_used_at or max((secret.last_used_at or 0 for secret in secrets), default=0) or None
     return Client(**values, secrets=tuple(secrets), last_used_at=used)

@@ -38,7 +38,7 @@ class Refused(click.ClickException):
     def __init__(self, error: str, message: str, exit_code: Exit, **more: Any) -> None:
         super().__init__(message)
         self.error = error
-        self.exit_code = exit_code
+        self.exit_code = int(exit_code)  # type: ignore[misc]  # click declares it on the class, reads it here
         self._more = more
         context = click.get_current_context(silent=True)
         self._as_json = bool(context and context.params.get("as_json"))
@@ -88,11 +88,13 @@ def _common(error: Exception) -> Refused | None:
     return None
 
 
-class Duration(click.ParamType):
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class Duration(click.ParamType[int]):
     """Seconds, written as a number or with s, m, h or d behind it."""
 
     name = "duration"
-    _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
@@ -100,7 +102,7 @@ class Duration(click.ParamType):
         match = re.fullmatch(r"([0-9]{1,9})([smhd]?)", value)
         if match is None or int(match[1]) == 0:
             self.fail("is a number of seconds above 0, or like 90s, 15m, 12h, 30d", param, ctx)
-        return int(match[1]) * self._UNITS[match[2]]
+        return int(match[1]) * _UNITS[match[2]]
 
 
 def options(*wanted: str) -> Callable[[Function], Function]:

@@ -31,7 +31,7 @@ class KeyEncryptionKey:
     """One 256-bit key-encryption key and the identifier derived from it."""
 
     kek_id: str
-    _cipher: AESGCM = field(repr=False, compare=False)
+    cipher: AESGCM = field(repr=False, compare=False)
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> "KeyEncryptionKey":
@@ -62,7 +62,7 @@ class Sealer:
     def seal(self, plain: bytes, realm_id: int, kid: str, alg: str) -> bytes:
         """`plain` sealed under the newest key-encryption key, bound to the three names."""
         nonce = secrets.token_bytes(_NONCE_BYTES)
-        return nonce + self._newest._cipher.encrypt(nonce, plain, _bound_to(realm_id, kid, alg))
+        return nonce + self._newest.cipher.encrypt(nonce, plain, _bound_to(realm_id, kid, alg))
 
     def open(self, sealed: bytes, kek_id: str | None, realm_id: int, kid: str, alg: str) -> bytes:
         """The private half. Raises SealingError when the key-encryption key is not the right one."""
@@ -70,7 +70,7 @@ class Sealer:
         if kek is None:
             raise SealingError(f"key {kid} is sealed under key-encryption key {kek_id}, which is not given")
         try:
-            return kek._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], _bound_to(realm_id, kid, alg))
+            return kek.cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], _bound_to(realm_id, kid, alg))
         except (InvalidTag, ValueError):
             raise SealingError(f"key {kid} does not open under key-encryption key {kek_id}") from None
 

@@ -17,7 +17,7 @@ from keys.key import ALGORITHMS
 
 def client_options(command: Any) -> Any:
     """The options that create and update share."""
-    several = {"multiple": True, "default": None}
+    several: dict[str, Any] = {"multiple": True, "default": None}
     made = [
         click.option("--scope", "scopes", help="What it may ask for; repeats, or a space-separated list.", **several),
         click.option("--default-scope", "default_scopes", help="Granted when a request names none.", **several),
@@ -47,19 +47,26 @@ def client_values(given: dict[str, Any], current: dict[str, Any], realm: Realm) 
     for name in ("audiences", "default_audience", "resource_identifiers"):
         if name in values:
             values[name] = words(values[name])
-    merged = {**current, **values}
-    if not set(merged["default_scopes"]) <= set(merged["scopes"]) - MARKERS:
-        raise click.UsageError("--default-scope must be among --scope, and no marker")
+    _check_names(values)
+    _check_against_realm({**current, **values}, realm)
+    return values
+
+
+def _check_names(values: dict[str, Any]) -> None:
     for uri in values.get("audiences", ()):
         if not is_resource(uri):
             raise click.UsageError(f"--audience {uri!r} is not an absolute URI without a fragment (RFC 8707)")
     for text in (*values.get("default_audience", ()), *values.get("resource_identifiers", ())):
         if not text.isascii() or not text.isprintable() or len(text) > 1000:
             raise click.UsageError("an audience is visible ASCII of at most 1000 characters")
+
+
+def _check_against_realm(merged: dict[str, Any], realm: Realm) -> None:
+    if not set(merged["default_scopes"]) <= set(merged["scopes"]) - MARKERS:
+        raise click.UsageError("--default-scope must be among --scope, and no marker")
     if merged["signing_alg"] and merged["signing_alg"] not in realm.signing_algs:
         raise click.UsageError(
             f"{realm.path} does not sign with {merged['signing_alg']}; see flask realms update --alg"
         )
     if (merged["access_token_lifetime"] or 0) > realm.max_access_token_lifetime:
         raise click.UsageError(f"{realm.path} allows at most {realm.max_access_token_lifetime} seconds")
-    return values

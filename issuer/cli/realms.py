@@ -9,7 +9,7 @@ from issuer import provisioning, stores
 from issuer.cli.refusals import translate
 from issuer.db import record_change
 from issuer.grants import GRANTS_BY_NAME
-from issuer.realms import Addresses, Realm
+from issuer.realms import REALM_DEFAULTS, Addresses, Realm
 from issuer.runtime import Runtime
 from issuer.tokens import FORMATS_BY_NAME
 from keys import store as key_store
@@ -40,7 +40,7 @@ def group(runtime: Runtime) -> click.Group:
 
 
 def _policy_options(command: Any) -> Any:
-    several = {"multiple": True, "default": None}
+    several: dict[str, Any] = {"multiple": True, "default": None}
     made = [
         click.option("--alg", "signing_algs", type=click.Choice(list(ALGORITHMS)), help="The first signs.", **several),
         click.option("--rsa-bits", type=click.Choice([str(bits) for bits in RSA_BITS]), help="Size of RSA keys."),
@@ -90,7 +90,7 @@ def _add_create(commands: click.Group, runtime: Runtime) -> None:
     @options("json", "dry_run")
     def create(path: str, as_json: bool, dry_run: bool, **given: Any) -> None:
         """A new realm with an active key and a standby for each algorithm. `/` is the root realm."""
-        values = _values(given, dict(provisioning.REALM_DEFAULTS))
+        values = _values(given, dict(REALM_DEFAULTS))
         runtime.prepare_change(dry_run, root_realm=path != "/")
         realm = provisioning.create_realm(runtime, path, values)
         _print_change(runtime, realm, as_json)
@@ -132,7 +132,7 @@ def _add_update(commands: click.Group, runtime: Runtime) -> None:
         with runtime.database.read() as connection:
             realm = provisioning.find_realm(connection, path)
             known = {key.alg for key in key_store.load(connection, realm.id)[1]}
-        values = _values(given, {name: getattr(realm, name) for name in provisioning.REALM_DEFAULTS})
+        values = _values(given, {name: getattr(realm, name) for name in REALM_DEFAULTS})
         added = [alg for alg in values.get("signing_algs", ()) if alg not in known]
         materials = [generate(alg, values.get("rsa_bits", realm.rsa_bits)) for alg in added]
         with runtime.database.write() as connection:
@@ -210,14 +210,15 @@ def _add_delete(commands: click.Group, runtime: Runtime) -> None:
 
 def shape(runtime: Runtime, realm: Realm) -> dict[str, Any]:
     """A realm as --json shows it; more members may be added, none renamed."""
+    issuer = Addresses(runtime.settings.base_url, realm.path).issuer
     return {
         "realm": realm.path,
-        "issuer": Addresses(runtime.settings.base_url, realm.path).issuer,
+        "issuer": issuer,
         "enabled": realm.enabled,
         "signing_algs": list(realm.signing_algs),
         "access_token_lifetime": realm.access_token_lifetime,
         "max_access_token_lifetime": realm.max_access_token_lifetime,
-        "default_audience": list(realm.default_audience),
+        "default_audience": list(realm.default_audience or (issuer,)),
         "scopes": list(realm.scopes),
         "default_scopes": list(realm.default_scopes),
         "token_format": realm.token_format,

@@ -30,6 +30,7 @@ class ClientSecretBasic:
     def authenticate(self, request: Any, directory: Any, now: int) -> tuple[Client | None, Secret | None]:
         """Raises invalid_request for a header that cannot be read, or for another client_id in the body."""
         client_id, secret = _parse_basic(request.headers["Authorization"])
+        request.claimed_client_id = client_id
         if request.payload.data.get("client_id") not in (None, client_id):
             raise invalid_request("other_client_id_in_body")
         return _check(directory, client_id, secret, now)
@@ -51,6 +52,7 @@ class ClientSecretPost:
         client_id = request.payload.data.get("client_id", "")
         if not _is_visible(client_id):
             raise invalid_request("client_id_malformed")
+        request.claimed_client_id = client_id
         return _check(directory, client_id, request.payload.data["client_secret"], now)
 
 

@@ -2,7 +2,8 @@
 
 from alembic import context
 
-from issuer.db import metadata
+import issuer.db  # noqa: F401 - its tables belong to the metadata
+from keys.store import metadata
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
 context.run_migrations()

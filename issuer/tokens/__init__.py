@@ -3,15 +3,26 @@
 FORMATS lists the formats; a new one is a file with a NAME and serialize(), and a line here.
 """
 
+from typing import Protocol
+
 from issuer.plugins import by_name
 from issuer.refusals import TemporarilyUnavailableError, because, invalid_scope
 from issuer.tokens.am import AM
 from issuer.tokens.authorization import Authorization, Issued, new_token_id
 from issuer.tokens.jwt import JWT, RFC9068
 from keys.jwks import KeySet
-from realmint.protocol.jws import MAX_TOKEN
+from realmint.protocol.jws import MAX_TOKEN, Signer
 
-FORMATS = (RFC9068(), JWT(), AM())
+
+class Format(Protocol):
+    """How an authorization is written down."""
+
+    NAME: str
+
+    def serialize(self, authorization: Authorization, signer: Signer, now: int, token_id: str) -> str: ...
+
+
+FORMATS: tuple[Format, ...] = (RFC9068(), JWT(), AM())
 FORMATS_BY_NAME = by_name(FORMATS)
 
 

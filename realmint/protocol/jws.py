@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, JWKRegistry, Key, OKPKey, RSAKey
-from joserfc.jws import JWSAlgModel, JWSRegistry
+from joserfc.jws import JWSRegistry
 
 from realmint.protocol.names import SIGNING_ALGORITHMS
 
@@ -31,7 +31,7 @@ MAX_KID = 128
 MIN_RSA_BITS = 2048  # RFC 7518 section 3.3
 
 # Looked up once and by name: `get_alg` of the library would apply its own list of recommendations.
-_ALGORITHMS: dict[str, JWSAlgModel] = {name: JWSRegistry.algorithms[name] for name in SIGNING_ALGORITHMS}
+_ALGORITHMS = {name: JWSRegistry.algorithms[name] for name in SIGNING_ALGORITHMS}
 _CURVES = {"P-256": "ES256", "P-384": "ES384", "Ed25519": "EdDSA"}
 _PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 # RFC 8725 section 3.10: a key or a place to fetch one is never taken from the token itself. `crit`
@@ -96,7 +96,7 @@ class VerificationKey:
     kid: str
     algorithms: frozenset[str]
     thumbprint: str
-    _key: Key = field(repr=False, compare=False)
+    native: Key = field(repr=False, compare=False)
 
 
 def sign(claims: Mapping[str, Any], signer: Signer, typ: str) -> str:
@@ -141,7 +141,7 @@ def verify(token: Unverified, key: VerificationKey) -> Verified:
     if token.alg not in key.algorithms:  # each key is bound to its algorithms (RFC 8725 section 3.1)
         raise JWSError("alg")
     try:
-        good = _ALGORITHMS[token.alg].verify(token.signing_input, token.signature, key._key)
+        good = _ALGORITHMS[token.alg].verify(token.signing_input, token.signature, key.native)
     except (JoseError, ValueError, TypeError):  # a signature of the wrong length or form
         good = False
     if not good:
@@ -263,7 +263,7 @@ def _finite_float(digits: str) -> float:
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError("not JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 _strict_json = json.JSONDecoder(

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-ACCESS_TOKEN_TYP = "at+jwt"  # RFC 9068 section 2.1
+ACCESS_TOKEN_TYP = "at+jwt"  # noqa: S105 - a media type; RFC 9068 section 2.1
 JWT_TYP = "JWT"  # RFC 7519 section 5.1
 BEARER = "Bearer"  # RFC 6750 section 4
 FORM_MEDIA_TYPE = "application/x-www-form-urlencoded"  # RFC 6749 appendix B

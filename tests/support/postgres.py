@@ -1,0 +1,81 @@
+"""A real PostgreSQL server for the tests: found, started as another user than root, and stopped."""
+
+import itertools
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from sqlalchemy import create_engine, text
+
+
+def find_binaries() -> Path | None:
+    """The folder of initdb and postgres, on the PATH or where Debian keeps versions beside each other."""
+    on_path = shutil.which("initdb")
+    if on_path:
+        return Path(on_path).resolve().parent
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    return found[-1].parent if found else None
+
+
+class Server:
+    """One cluster in a temporary folder, reached through a socket there and by no network."""
+
+    def __init__(self, binaries: Path) -> None:
+        self._binaries = binaries
+        self._folder = Path(tempfile.mkdtemp(prefix="realmint-pg-", dir="/tmp"))
+        self._numbers = itertools.count(1)
+        self._as_user: list[str] = []
+        if os.geteuid() == 0:
+            owner = pwd.getpwnam("postgres")
+            os.chown(self._folder, owner.pw_uid, owner.pw_gid)
+            self._as_user = ["runuser", "-u", "postgres", "--"]
+        self._folder.chmod(0o711)
+        self._run("initdb", "-D", str(self._data), "-U", "realmint", "-A", "trust", "--no-sync", "-E", "UTF8")
+        self._start()
+
+    @property
+    def _data(self) -> Path:
+        return self._folder / "data"
+
+    def _start(self) -> None:
+        options = f"-k {self._folder} -h '' -c fsync=off -c max_connections=200 -c unix_socket_permissions=0777"
+        self._run("pg_ctl", "-D", str(self._data), "-w", "-l", str(self._folder / "log"), "-o", options, "start")
+
+    def _run(self, name: str, *arguments: str) -> None:
+        command = [*self._as_user, str(self._binaries / name), *arguments]
+        subprocess.run(command, check=True, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, timeout=120)
+
+    def url(self, database: str) -> str:
+        return f"postgresql://realmint@/{database}?host={self._folder}"
+
+    def create_database(self, template: str = "template1") -> str:
+        """The name of a fresh database, a copy of `template`."""
+        name = f"test_{next(self._numbers)}"
+        self._administer(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return name
+
+    def _administer(self, statement: str) -> None:
+        engine = create_engine(self.url("postgres").replace("postgresql:", "postgresql+psycopg:"))
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text(statement))
+        engine.dispose()
+
+    def crash(self) -> None:
+        """Stops at once, as when the power goes."""
+        self._run("pg_ctl", "-D", str(self._data), "-m", "immediate", "stop")
+
+    def restart(self) -> None:
+        self._start()
+
+    def stop(self) -> None:
+        subprocess.run(
+            [*self._as_user, str(self._binaries / "pg_ctl"), "-D", str(self._data), "-m", "immediate", "stop"],
+            check=False,
+            cwd="/",
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.STDOUT,
+        )
+        shutil.rmtree(self._folder, ignore_errors=True)
