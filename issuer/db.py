@@ -169,7 +169,9 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A connection with one consistent view of the data."""
+        """A connection with one consistent view of the data. Raises SchemaMissing when there is no file."""
+        if self.is_sqlite and not self.path.exists():
+            raise SchemaMissing(None)
         with self.engine.connect() as connection:
             if not self.is_sqlite:
                 connection.execution_options(isolation_level="REPEATABLE READ")
@@ -196,8 +198,6 @@ class Database:
 
     def check_schema(self) -> None:
         """Raises SchemaMissing unless the schema is the one this code works with."""
-        if self.is_sqlite and not self.path.exists():
-            raise SchemaMissing(None)
         with self.read() as connection:
             if not self.engine.dialect.has_table(connection, "alembic_version"):
                 raise SchemaMissing(None)

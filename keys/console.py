@@ -50,15 +50,8 @@ class Refused(click.ClickException):
             super().show(file)
 
 
-class Commands(AppGroup):
-    """A group whose commands turn what the lower floors raise into the agreed exit codes.
-
-    `translate` is for the exceptions of the floor that owns the group.
-    """
-
-    def __init__(self, *args: Any, translate: Callable[[Exception], Refused | None] | None = None, **more: Any) -> None:
-        super().__init__(*args, **more)
-        self._translate = translate
+class _Command(click.Command):
+    """A command that turns what the lower floors raise into a refusal with its exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -66,10 +59,22 @@ class Commands(AppGroup):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
-            refused = _common(error) or (self._translate(error) if self._translate else None)
+            group = ctx.parent.command if ctx.parent else None
+            translate = group.translate if isinstance(group, Commands) else None
+            refused = _common(error) or (translate(error) if translate else None)
             if refused is None:
                 raise
             raise refused from error
+
+
+class Commands(AppGroup):
+    """A group of such commands; `translate` is for the exceptions of the floor that owns the group."""
+
+    command_class = _Command
+
+    def __init__(self, *args: Any, translate: Callable[[Exception], Refused | None] | None = None, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.translate = translate
 
 
 def _common(error: Exception) -> Refused | None:

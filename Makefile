@@ -1,0 +1,55 @@
+# What a person types. Works on a machine with Python 3.11 or newer and make; everything lands in .venv.
+PYTHON ?= python3
+PORT ?= 5000
+WORKERS ?= 2
+BIN := .venv/bin
+SERVER := .venv/server-installed
+DEV := .venv/dev-installed
+
+.PHONY: help run serve test lint bench soak clean
+
+help:
+	@echo "make run     the issuer on http://127.0.0.1:$(PORT), with a first client on a first start"
+	@echo "make serve   the production server, $(WORKERS) processes"
+	@echo "make test    the tests"
+	@echo "make lint    ruff and mypy"
+	@echo "make bench   side-by-side measurements"
+	@echo "make soak    the long runs"
+
+# --constraint: the same versions everywhere; each target installs no more than it needs.
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; say make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv .venv
+
+$(SERVER): .venv/bin/python pyproject.toml constraints.txt
+	$(INSTALL) '.[server]'
+	@touch $@
+
+$(DEV): .venv/bin/python pyproject.toml constraints.txt
+	$(INSTALL) '.[server,flask,fastapi,dev]'
+	@touch $@ $(SERVER)
+
+run: $(SERVER)
+	REALMINT_BASE_URL="$${REALMINT_BASE_URL:-http://127.0.0.1:$(PORT)}" $(BIN)/flask run --port $(PORT)
+
+serve: $(SERVER)
+	$(BIN)/gunicorn --config gunicorn.conf.py --bind 127.0.0.1:$(PORT) --workers $(WORKERS) 'app:create_app()'
+
+test: $(DEV)
+	$(BIN)/python -m pytest -n 2 --dist loadscope
+
+lint: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(DEV)
+	@echo "nothing yet"
+
+soak: $(DEV)
+	$(BIN)/python -m pytest -m soak
+
+clean:
+	rm -rf .venv

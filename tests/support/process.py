@@ -1,0 +1,127 @@
+"""Real processes: the server and the commands as an operator starts them."""
+
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import urllib3
+
+ROOT = Path(__file__).parent.parent.parent
+BIN = Path(sys.executable).parent
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def until(condition: Callable[[], Any], seconds: float = 20) -> Any:
+    """Asks again until `condition` answers something true; fails after `seconds`. For other processes only."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if answer := condition():
+            return answer
+        time.sleep(0.02)
+    raise AssertionError(f"not within {seconds} s")
+
+
+class Deployment:
+    """An instance folder and an environment in which commands and servers run."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.log = folder / "server.log"
+        folder.mkdir(parents=True, exist_ok=True)
+        values = {"REALMINT_BASE_URL": f"http://127.0.0.1:{self.port}"}
+        values |= {f"REALMINT_{name}": value for name, value in settings.items()}
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("REALMINT_", "FLASK_"))}
+        self.environ = {**clean, **values, "PYTHONUNBUFFERED": "1"}
+
+    @property
+    def base_url(self) -> str:
+        return self.environ["REALMINT_BASE_URL"]
+
+    @property
+    def factory(self) -> str:
+        return f"app:create_app(instance_path={str(self.folder / 'instance')!r})"
+
+    def issuer(self, realm: str = "/") -> str:
+        return f"{self.base_url}/oauth2/realms/root" + ("" if realm == "/" else realm.replace("/", "/realms/"))
+
+    def command_line(self, line: str) -> list[str]:
+        return [str(BIN / "flask"), "--app", self.factory, *shlex.split(line)]
+
+    def command(self, line: str, stdin: str | None = None) -> "subprocess.CompletedProcess[str]":
+        """Runs `flask LINE` to its end."""
+        return subprocess.run(
+            self.command_line(line), cwd=ROOT, env=self.environ, input=stdin, capture_output=True, text=True,
+            timeout=60, check=False, stdin=subprocess.DEVNULL if stdin is None else None,
+        )  # fmt: skip
+
+    def run(self, line: str, stdin: str | None = None) -> Any:
+        """Runs `flask LINE --json`, which must succeed; what it prints."""
+        result = self.command(line + " --json", stdin)
+        assert result.returncode == 0, result.stdout + result.stderr
+        return json.loads(result.stdout)
+
+    @contextmanager
+    def serving(self, line: str = "run", ready: str = "/healthz", ca: str | None = None) -> Iterator[subprocess.Popen[bytes]]:
+        """`flask run`, until the block ends."""
+        with self.process([*self.command_line(f"{line} --port {self.port}")], ready, ca) as server:
+            yield server
+
+    @contextmanager
+    def gunicorn(self, options: str = "--workers 2") -> Iterator[subprocess.Popen[bytes]]:
+        """The production server, until the block ends."""
+        command = [str(BIN / "gunicorn"), "--config", "gunicorn.conf.py", "--bind", f"127.0.0.1:{self.port}"]
+        with self.process([*command, *shlex.split(options), self.factory]) as server:
+            yield server
+
+    @contextmanager
+    def process(self, command: list[str], ready: str = "/healthz", ca: str | None = None) -> Iterator[subprocess.Popen[bytes]]:
+        with self.log.open("ab") as log:
+            server = subprocess.Popen(
+                command, cwd=ROOT, env=self.environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
+        try:
+            until(lambda: server.poll() is not None or self.answers(ready, ca))
+            assert server.poll() is None, self.log.read_text()
+            yield server
+        finally:
+            if server.poll() is None:
+                os.killpg(server.pid, signal.SIGTERM)
+            try:
+                server.wait(10)
+            except subprocess.TimeoutExpired:
+                os.killpg(server.pid, signal.SIGKILL)
+                server.wait(10)
+
+    def answers(self, path: str, ca: str | None = None) -> bool:
+        scheme = "https" if ca else "http"
+        try:
+            options = {"assert_hostname": False} if ca else {}
+            pool = urllib3.PoolManager(ca_certs=ca, retries=False, timeout=2, **options)
+            base_path = urllib3.util.parse_url(self.base_url).path or ""
+            return pool.request("GET", f"{scheme}://127.0.0.1:{self.port}{base_path}{path}").status == 200
+        except urllib3.exceptions.HTTPError:
+            return False
+
+
+def post(url: str, form: dict[str, str], basic: tuple[str, str] | None = None) -> urllib3.BaseHTTPResponse:
+    """A form sent to a real server."""
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    headers |= urllib3.make_headers(basic_auth=":".join(basic)) if basic else {}
+    return urllib3.request("POST", url, body=urlencode(form), headers=headers, retries=False, timeout=10)

@@ -1,0 +1,133 @@
+"""The table of floors (design section 1): who may import what. An arrow only ever points down."""
+
+import ast
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+OURS = ("app", "issuer", "keys", "realmint")
+
+# For each module or package: what it may import of ours, and of others' beside the standard library.
+# The first row that fits a module counts. `issuer.settings` reads keys.rotation and keys.sealing, so that
+# contradicting durations and unusable key-encryption keys are reported with all other faults in one message.
+FLOORS: list[tuple[str, set[str], set[str]]] = [
+    ("realmint.protocol.jws", {"realmint.protocol"}, {"joserfc"}),
+    ("realmint.protocol", {"realmint.protocol"}, set()),
+    ("realmint.transport", {"realmint.protocol", "realmint.version"}, {"urllib3"}),
+    ("realmint.flask", {"realmint"}, {"flask"}),
+    ("realmint.fastapi", {"realmint"}, {"fastapi"}),
+    ("realmint", {"realmint"}, set()),
+    ("keys.key", {"realmint.protocol"}, {"cryptography", "joserfc"}),
+    ("keys.sealing", {"realmint.protocol"}, {"cryptography"}),
+    ("keys.rotation", {"realmint.protocol", "keys.key"}, set()),
+    ("keys.jwks", {"realmint.protocol", "keys"}, set()),
+    ("keys.store", {"realmint.protocol", "keys"}, {"sqlalchemy"}),
+    ("keys.console", {"realmint.protocol", "keys"}, {"sqlalchemy", "click", "flask"}),
+    ("keys.cli", {"realmint.protocol", "keys"}, {"sqlalchemy", "click", "flask"}),
+    ("keys", set(), set()),
+    ("issuer.settings", {"realmint.protocol", "keys.rotation", "keys.sealing"}, set()),
+    ("issuer.realms", {"realmint.protocol"}, set()),
+    ("issuer.secrets", {"realmint.protocol"}, {"argon2"}),
+    ("issuer.clients", {"realmint.protocol", "issuer.secrets"}, set()),
+    ("issuer.plugins", set(), set()),
+    ("issuer.refusals", set(), {"authlib"}),
+    ("issuer.client_auth", {"realmint.protocol", "keys", "issuer.values", "issuer.client_auth"}, {"authlib"}),
+    ("issuer.tokens", {"realmint.protocol", "keys", "issuer.values", "issuer.tokens"}, {"authlib"}),
+    (
+        "issuer.grants",
+        {"realmint.protocol", "keys", "issuer.values", "issuer.tokens", "issuer.client_auth", "issuer.grants"},
+        {"authlib"},
+    ),
+    ("issuer.log", {"realmint.protocol"}, set()),
+    ("issuer.db", {"realmint.protocol", "keys.store", "issuer.values"}, {"sqlalchemy"}),
+    ("issuer.stores", {"realmint.protocol", "keys", "issuer.values", "issuer.db"}, {"sqlalchemy"}),
+    ("issuer.marks", {"realmint.protocol", "issuer.db", "issuer.stores", "issuer.log"}, set()),
+    (
+        "issuer.registry",
+        {"realmint.protocol", "keys", "issuer.values", "issuer.db", "issuer.stores", "issuer.log", "issuer.marks"},
+        {"sqlalchemy"},
+    ),
+    ("issuer", {"realmint.protocol", "keys", "issuer"}, {"flask", "werkzeug", "authlib", "sqlalchemy", "alembic", "click"}),
+    ("app", {"issuer", "keys", "realmint.protocol"}, {"flask", "click"}),
+]  # fmt: skip
+VALUES = {"issuer.settings", "issuer.realms", "issuer.clients", "issuer.secrets", "issuer.plugins", "issuer.refusals"}
+
+
+def modules() -> list[tuple[str, Path]]:
+    files = [ROOT / "app.py"]
+    for package in OURS[1:]:
+        files += sorted((ROOT / package).rglob("*.py"))
+    named = []
+    for file in files:
+        parts = file.relative_to(ROOT).with_suffix("").parts
+        named.append((".".join(parts[:-1] if parts[-1] == "__init__" else parts), file))
+    return named
+
+
+def imports(file: Path) -> set[str]:
+    """Every module that the file imports, at the top or inside a function; with names from our packages."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"relative import in {file}"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def fits(module: str, prefix: str) -> bool:
+    return module == prefix or module.startswith(prefix + ".")
+
+
+@pytest.mark.parametrize(("module", "file"), modules(), ids=[name for name, _ in modules()])
+def test_a_module_imports_only_from_its_own_floor_and_below(module: str, file: Path) -> None:
+    ours, others = next((ours, others) for prefix, ours, others in FLOORS if fits(module, prefix))
+    allowed = (ours - {"issuer.values"}) | (VALUES if "issuer.values" in ours else set())
+    for name in imports(file):
+        top = name.partition(".")[0]
+        if top in OURS:
+            assert any(fits(name, prefix) for prefix in allowed), f"{module} may not import {name}"
+        elif top not in sys.stdlib_module_names:
+            assert top in others, f"{module} may not import {name}"
+
+
+def test_every_floor_of_the_table_exists() -> None:
+    names = [name for name, _ in modules()]
+    later = {"realmint.fastapi"}
+    for prefix, _, _ in FLOORS:
+        assert prefix in later or any(fits(name, prefix) for name in names), prefix
+
+
+def test_private_key_objects_are_touched_in_one_file_only() -> None:
+    for module, file in modules():
+        if module != "keys.key":
+            text = file.read_text()
+            assert "load_der_private_key" not in text, module
+            assert ".private_key" not in text, module
+
+
+@pytest.mark.xdist_group("wheel")
+def test_the_wheel_holds_the_library_and_nothing_that_could_collide(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    (wheel,) = tmp_path.glob("realmint-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        tops = {name.partition("/")[0] for name in names}
+        metadata = next(archive.read(name).decode() for name in names if name.endswith(".dist-info/METADATA"))
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"realmint"}
+    assert "realmint/py.typed" in names
+    requirements = [line for line in metadata.splitlines() if line.startswith("Requires-Dist:") and "extra" not in line]
+    assert sorted(line.split()[1].partition(">")[0] for line in requirements) == ["joserfc", "urllib3"]
+    assert "License-Expression: Apache-2.0" in metadata
+
+
+def test_pins_name_no_index() -> None:
+    pins = (ROOT / "constraints.txt").read_text().splitlines()
+    assert all(line.startswith("#") or "==" in line for line in pins)
+    assert not any("://" in line or "@" in line or line.startswith("-") for line in pins)
