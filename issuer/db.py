@@ -32,7 +32,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from keys.store import metadata
-from realmint.protocol import Clock
+from realmint.protocol import Clock, system_clock
 
 SCHEMA = "0001"
 """The Alembic revision that this code works with."""
@@ -191,8 +191,11 @@ class Database:
                     transaction.rollback()
 
     def now(self, connection: Connection) -> int:
-        """The time of a transaction: the server's clock where nodes share a server, else this machine's."""
-        if self.is_sqlite:
+        """The time of a transaction: the server's clock where nodes share a server, else this machine's.
+
+        A clock that was handed in is always the one that counts (design decision 17).
+        """
+        if self.is_sqlite or self._clock is not system_clock:
             return self._clock()
         return int(connection.scalar(select(func.floor(func.extract("epoch", func.now())))) or 0)
 

@@ -65,7 +65,7 @@ def parse_path(text: str) -> str:
     if text == "/":
         return text
     segments = text.split("/")
-    if segments[0] != "" or len(segments) - 1 > MAX_DEPTH:
+    if segments[0] != "" or not 1 <= len(segments) - 1 <= MAX_DEPTH:
         raise RealmPathError(f"a realm's path starts with / and is at most {MAX_DEPTH} deep")
     for segment in segments[1:]:
         if not _SEGMENT.fullmatch(segment):

@@ -91,13 +91,15 @@ def read_kek_file(path: Path) -> Sequence[KeyEncryptionKey]:
         raise SealingError(f"key-encryption key file {path} does not exist") from None
     except OSError as error:
         raise SealingError(f"key-encryption key file {path} cannot be opened: {error.strerror}") from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
             raise SealingError(f"key-encryption key file {path} is not a regular file of its own")
         if status.st_mode & 0o077 or status.st_uid != os.geteuid():
             raise SealingError(f"key-encryption key file {path} must be readable by its owner only (chmod 600)")
-        raw = file.read(4096)
+        raw = os.read(descriptor, 4096)
+    finally:
+        os.close(descriptor)
     if len(raw) == KEK_BYTES:
         return [KeyEncryptionKey.from_bytes(raw)]
     return [KeyEncryptionKey.from_bytes(_unbase64(line)) for line in raw.decode("ascii", "replace").split()]

@@ -31,7 +31,9 @@ def test_a_first_flask_run_prints_a_curl_that_works_as_pasted(tmp_path: Path) ->
         assert str(first_client) in said
         assert secret not in said
         assert stat.S_IMODE(first_client.stat().st_mode) == 0o600
-        answer = subprocess.run(["bash", "-c", printed_curl(said)], capture_output=True, text=True, timeout=30, check=True)
+        answer = subprocess.run(
+            ["bash", "-c", printed_curl(said)], capture_output=True, text=True, timeout=30, check=True
+        )
     token = json.loads(answer.stdout)
     assert token["token_type"] == "Bearer"
     assert token["scope"] == "write"

@@ -98,11 +98,11 @@ class Issuer:
 
 
 def claims(token: str) -> dict[str, Any]:
-    return decode_segment(token.split(".")[1])
+    return decode_segment(token.split(".", 2)[1])
 
 
 def header(token: str) -> dict[str, Any]:
-    return decode_segment(token.split(".")[0])
+    return decode_segment(token.partition(".")[0])
 
 
 def decode_segment(segment: str) -> dict[str, Any]:

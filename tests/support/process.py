@@ -77,7 +77,9 @@ class Deployment:
         return json.loads(result.stdout)
 
     @contextmanager
-    def serving(self, line: str = "run", ready: str = "/healthz", ca: str | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    def serving(
+        self, line: str = "run", ready: str = "/healthz", ca: str | None = None
+    ) -> Iterator[subprocess.Popen[bytes]]:
         """`flask run`, until the block ends."""
         with self.process([*self.command_line(f"{line} --port {self.port}")], ready, ca) as server:
             yield server
@@ -90,7 +92,9 @@ class Deployment:
             yield server
 
     @contextmanager
-    def process(self, command: list[str], ready: str = "/healthz", ca: str | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    def process(
+        self, command: list[str], ready: str = "/healthz", ca: str | None = None
+    ) -> Iterator[subprocess.Popen[bytes]]:
         with self.log.open("ab") as log:
             server = subprocess.Popen(
                 command, cwd=ROOT, env=self.environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log,

@@ -1,0 +1,51 @@
+"""The snapshot: order, what it holds, and what it never holds."""
+
+import json
+
+from keys.jwks import key_set
+from keys.key import Key, State, canonical, generate
+from keys.sealing import KeyEncryptionKey, Sealer
+
+SEALER = Sealer([KeyEncryptionKey.from_bytes(b"k" * 32)])
+
+
+def stored(state: State, alg: str = "ES256", **more: int) -> Key:
+    material = generate(alg)
+    sealed = SEALER.seal(material.pkcs8, 1, material.kid, alg)
+    jwk = json.loads(canonical(material.public_jwk))
+    return Key(material.kid, 1, alg, state, jwk, SEALER.kek_id, 0, sealed=sealed, **more)  # type: ignore[arg-type]
+
+
+def test_active_comes_first_then_the_standby_then_retiring_keys_newest_first() -> None:
+    active, standby = stored(State.ACTIVE), stored(State.PUBLISHED)
+    older, newer = stored(State.RETIRING, retiring_at=10), stored(State.RETIRING, retiring_at=20)
+    hidden = [stored(State.PENDING), stored(State.RETIRED), stored(State.REVOKED)]
+    snapshot = key_set([older, *hidden, newer, standby, active], 3, SEALER)
+    kids = [jwk["kid"] for jwk in json.loads(snapshot.document)["keys"]]
+    assert kids == [active.kid, standby.kid, newer.kid, older.kid]
+    assert set(snapshot.published) == set(kids)
+    signer = snapshot.signing_key("ES256")
+    assert signer is not None
+    assert signer.kid == active.kid
+
+
+def test_131_no_private_member_and_nothing_of_the_seal_is_rendered() -> None:
+    keys = [stored(state, alg) for state in State for alg in ("ES256", "EdDSA")]
+    for jwk in json.loads(key_set(keys, 1, SEALER).document)["keys"]:
+        assert set(jwk) <= {"kty", "kid", "use", "alg", "crv", "x", "y", "n", "e"}
+
+
+def test_the_etag_follows_the_document_and_is_the_same_on_every_node() -> None:
+    active, standby = stored(State.ACTIVE), stored(State.PUBLISHED)
+    one, other = key_set([active, standby], 1, SEALER), key_set([standby, active], 1, SEALER)
+    assert (one.document, one.etag) == (other.document, other.etag)
+    assert key_set([active], 2, SEALER).etag != one.etag
+
+
+def test_a_signer_that_cannot_be_opened_any_more_keeps_signing_and_is_reported() -> None:
+    active = stored(State.ACTIVE)
+    before = key_set([active], 1, SEALER)
+    wrong = Sealer([KeyEncryptionKey.from_bytes(b"w" * 32)])
+    after = key_set([active], 2, wrong, previous=before)
+    assert after.signers == before.signers
+    assert (before.unsealed, after.unsealed) == (True, False)
