@@ -1,0 +1,95 @@
+"""The classic client credentials flow, live: three processes, six steps; then the same without asking anybody."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import urllib3
+
+from tests.support.process import BIN, ROOT, Deployment, free_port, post, until
+
+AUDIENCE = "https://orders.example"
+
+
+@contextmanager
+def orders_api(issuer: str, folder: Path, **environ: str) -> Iterator[str]:
+    """examples/orders.py as its own process; its address."""
+    port = free_port()
+    with (folder / "api.log").open("ab") as log:
+        server = subprocess.Popen(
+            [str(BIN / "flask"), "--app", "examples/orders.py", "run", "--port", str(port)],
+            cwd=ROOT, env={**os.environ, "ISSUER": issuer, **environ}, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+        )  # fmt: skip
+    url = f"http://127.0.0.1:{port}/orders"
+
+    def answers() -> bool:
+        try:
+            return bool(urllib3.request("GET", url, retries=False, timeout=2).status)
+        except urllib3.exceptions.HTTPError:
+            return False
+
+    try:
+        until(answers)
+        yield url
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def call(url: str, token: str | None) -> urllib3.BaseHTTPResponse:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    return urllib3.request("GET", url, headers=headers, retries=False, timeout=10)
+
+
+def register(deployment: Deployment) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The API's own client, which may introspect what is addressed to it, and a client that calls it."""
+    api = deployment.run(f"clients create orders-api --resource-identifier {AUDIENCE}")
+    caller = deployment.run(f"clients create billing --scope orders:read --audience {AUDIENCE}")
+    return api, caller
+
+
+def token_for(deployment: Deployment, caller: dict[str, Any]) -> str:
+    form = {"grant_type": "client_credentials", "scope": "orders:read", "resource": AUDIENCE}
+    answer = post(f"{deployment.issuer()}/access_token", form, (caller["client_id"], caller["client_secret"]))
+    assert answer.status == 200, answer.data
+    return str(answer.json()["access_token"])
+
+
+def introspections(deployment: Deployment) -> int:
+    return deployment.log.read_text().count("introspected ")
+
+
+def test_the_six_steps_of_client_credentials_with_introspection(tmp_path: Path) -> None:
+    deployment = Deployment(tmp_path)
+    api, caller = register(deployment)  # 1: an API's client and a calling client
+    credentials = {"API_CLIENT_ID": api["client_id"], "API_CLIENT_SECRET": api["client_secret"]}
+    with deployment.serving(), orders_api(deployment.issuer(), tmp_path, **credentials) as orders:
+        token = token_for(deployment, caller)  # 2: the client authenticates and gets a token
+        assert call(orders, None).status == 401
+        before = introspections(deployment)
+        answer = call(orders, token)  # 3: it calls the API, 4: which asks the issuer, 5: which answers, 6: and lets it in
+        assert (answer.status, answer.json()) == (200, {"orders": [{"id": 1, "for": "billing"}]})
+        assert introspections(deployment) == before + 1
+        deployment.run("clients disable billing")
+        refused = call(orders, token)
+        assert refused.status == 401
+        assert 'error="invalid_token"' in refused.headers["WWW-Authenticate"]
+
+
+def test_the_same_api_checks_from_the_jwks_alone_and_asks_nobody(tmp_path: Path) -> None:
+    deployment = Deployment(tmp_path)
+    _, caller = register(deployment)
+    with deployment.serving(), orders_api(deployment.issuer(), tmp_path) as orders:
+        token = token_for(deployment, caller)
+        assert [call(orders, token).status for _ in range(20)] == [200] * 20
+        log = deployment.log.read_text()
+        assert "introspected " not in log
+        assert log.count("/connect/jwk_uri") == 1
+        # Nor does it need the issuer to be there.
+        forged = token[:-8] + ("AAAAAAAA" if not token.endswith("AAAAAAAA") else "BBBBBBBB")
+    with orders_api(deployment.issuer(), tmp_path) as orders:
+        assert call(orders, token).status == 503  # a fresh process that never saw the keys cannot decide
+        assert call(orders, forged).status in {401, 503}
