@@ -190,6 +190,13 @@ class Database:
                 if self.rehearsing:
                     transaction.rollback()
 
+    @contextmanager
+    def change(self) -> Iterator[Connection]:
+        """A write by an administrator: one at a time over all nodes, so that a check before an insert holds."""
+        with self.write() as connection:
+            connection.execute(select(change_head).with_for_update())
+            yield connection
+
     def now(self, connection: Connection) -> int:
         """The time of a transaction: the server's clock where nodes share a server, else this machine's.
 
@@ -218,7 +225,7 @@ class Database:
 def record_change(connection: Connection, realm_id: int | None, client_id: str | None = None) -> None:
     """Tells every process, within one SNAPSHOT_REFRESH, what this transaction changed (design decision 15).
 
-    Takes the one-row lock, so that generations commit in order and no poll can miss one.
+    Called within Database.change(), whose lock makes generations commit in order, so that no poll can miss one.
     """
     bump = change_head.update().values(generation=change_head.c.generation + 1).returning(change_head.c.generation)
     generation = connection.scalar(bump)

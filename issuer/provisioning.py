@@ -61,7 +61,7 @@ def create_realm(runtime: "Runtime", path: str, values: Mapping[str, Any]) -> Re
     pairs = [
         (generate(alg, settings["rsa_bits"]), generate(alg, settings["rsa_bits"])) for alg in settings["signing_algs"]
     ]
-    with runtime.database.write() as connection:
+    with runtime.database.change() as connection:
         now = runtime.database.now(connection)
         realm_id = stores.create_realm(connection, path, settings, now)
         key_store.create_key_set(
@@ -92,7 +92,7 @@ def create_client(
     name = parse_client_id(client_id) if client_id is not None else str(_random_client_id())
     salt = random.token_bytes(secrets.SALT_BYTES)
     text, prepared = _prepare(imported, salt)
-    with runtime.database.write() as connection:
+    with runtime.database.change() as connection:
         now = runtime.database.now(connection)
         realm = find_realm(connection, realm_path)
         client_pk = stores.create_client(connection, realm.id, name, {**CLIENT_DEFAULTS, **values}, salt, now)
@@ -120,7 +120,7 @@ def add_secret(
     with runtime.database.read() as connection:
         salt = find_client(connection, find_realm(connection, realm_path), client_id).secret_salt
     text, prepared = _prepare(imported, salt)
-    with runtime.database.write() as connection:
+    with runtime.database.change() as connection:
         now = runtime.database.now(connection)
         realm = find_realm(connection, realm_path)
         client = find_client(connection, realm, client_id)

@@ -26,7 +26,7 @@ class Database(Protocol):
 
     def read(self) -> AbstractContextManager[Connection]: ...
 
-    def write(self) -> AbstractContextManager[Connection]: ...
+    def change(self) -> AbstractContextManager[Connection]: ...
 
     def now(self, connection: Connection) -> int: ...
 
@@ -142,7 +142,7 @@ def _apply(
     wiring: Wiring, realm: KeyRealm, generation: int, standbys: Sequence[Material], *, force: bool
 ) -> list[dict[str, Any]]:
     rotated = []
-    with wiring.database.write() as connection:
+    with wiring.database.change() as connection:
         now = wiring.database.now(connection)
         store.compare_and_set(connection, realm.id, generation, now)
         _, keys = store.load(connection, realm.id)

@@ -88,7 +88,7 @@ def _add_revoke(commands: click.Group, runtime: Runtime) -> None:
         runtime.prepare_change(dry_run)
         if not dry_run:
             confirm(f"Revoke secret {secret_id} of {client_id}?", yes)
-        with runtime.database.write() as connection:
+        with runtime.database.change() as connection:
             realm = provisioning.find_realm(connection, realm_path)
             client = provisioning.find_client(connection, realm, client_id)
             if not stores.revoke_secret(connection, client.id, secret_id, runtime.database.now(connection)):

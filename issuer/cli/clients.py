@@ -107,7 +107,7 @@ def _add_update(commands: click.Group, runtime: Runtime) -> None:
     def update(client_id: str, realm_path: str, as_json: bool, dry_run: bool, **given: Any) -> None:
         """Changes what is named; a list is replaced, and "" empties it."""
         runtime.prepare_change(dry_run)
-        with runtime.database.write() as connection:
+        with runtime.database.change() as connection:
             realm = provisioning.find_realm(connection, realm_path)
             client = provisioning.find_client(connection, realm, client_id)
             current = {name: getattr(client, name) for name in provisioning.CLIENT_DEFAULTS}
@@ -140,7 +140,7 @@ def _switch(
     runtime: Runtime, realm_path: str, client_id: str, enabled: bool, keep_tokens: bool, as_json: bool, dry_run: bool
 ) -> None:
     runtime.prepare_change(dry_run)
-    with runtime.database.write() as connection:
+    with runtime.database.change() as connection:
         realm = provisioning.find_realm(connection, realm_path)
         client = provisioning.find_client(connection, realm, client_id)
         changed = client.enabled != enabled
@@ -163,7 +163,7 @@ def _add_delete(commands: click.Group, runtime: Runtime) -> None:
             provisioning.find_client(connection, provisioning.find_realm(connection, realm_path), client_id)
         if not dry_run:
             confirm(f"Delete client {client_id} of {realm_path}?", yes)
-        with runtime.database.write() as connection:
+        with runtime.database.change() as connection:
             realm = provisioning.find_realm(connection, realm_path)
             client = provisioning.find_client(connection, realm, client_id)
             stores.delete_client(connection, client.id, runtime.database.now(connection))

@@ -135,7 +135,7 @@ def _add_update(commands: click.Group, runtime: Runtime) -> None:
         values = _values(given, {name: getattr(realm, name) for name in REALM_DEFAULTS})
         added = [alg for alg in values.get("signing_algs", ()) if alg not in known]
         materials = [generate(alg, values.get("rsa_bits", realm.rsa_bits)) for alg in added]
-        with runtime.database.write() as connection:
+        with runtime.database.change() as connection:
             now = runtime.database.now(connection)
             for material in materials:
                 key_store.publish(connection, realm.id, material, runtime.sealer(), runtime.settings.rotation, now)
@@ -172,7 +172,7 @@ def _switch(runtime: Runtime, path: str, enabled: bool, keep_tokens: bool, as_js
         stores.update_realm(connection, realm.id, {"enabled": enabled, **cut_off})
 
     runtime.prepare_change(dry_run)
-    with runtime.database.write() as connection:
+    with runtime.database.change() as connection:
         realm = provisioning.find_realm(connection, path)
         changed = realm.enabled != enabled
         if changed:
@@ -196,7 +196,7 @@ def _add_delete(commands: click.Group, runtime: Runtime) -> None:
             raise Refused("not_empty", f"{path} has realms below it; delete those first", Exit.USAGE)
         if not dry_run:
             confirm(f"Delete realm {path} with its clients and keys?", yes)
-        with runtime.database.write() as connection:
+        with runtime.database.change() as connection:
             now = runtime.database.now(connection)
             realm = provisioning.find_realm(connection, path)
             stores.delete_realm(connection, realm.id, now)
