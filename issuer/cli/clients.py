@@ -8,7 +8,7 @@ from issuer import provisioning, stores
 from issuer.cli import client_secrets
 from issuer.cli.client_options import client_options, client_values
 from issuer.cli.refusals import translate
-from issuer.clients import Client
+from issuer.clients import MARKERS, Client
 from issuer.db import record_change
 from issuer.realms import Realm
 from issuer.runtime import Runtime
@@ -62,7 +62,8 @@ def _add_create(commands: click.Group, runtime: Runtime) -> None:
         made = provisioning.create_client(
             runtime, realm_path, client_id, values, imported=imported, expires_in=expires_in
         )
-        if not (realm.default_audience or made.client.default_audience or made.client.audiences):
+        audiences = realm.default_audience or made.client.default_audience or made.client.audiences
+        if made.client.scopes - MARKERS and not audiences:
             click.echo(
                 "Warning: neither client nor realm names an audience; tokens are for the issuer itself", err=True
             )

@@ -29,8 +29,9 @@ def test_a_client_without_a_name_gets_one(issuer: Issuer) -> None:
 
 
 def test_a_warning_says_when_nobody_names_an_audience(issuer: Issuer) -> None:
-    assert "audience" in issuer.command("clients create one").stderr
-    assert issuer.command("clients create two --default-audience https://orders.example").stderr == ""
+    assert "audience" in issuer.command("clients create one --scope read").stderr
+    assert issuer.command("clients create two --scope read --default-audience https://orders.example").stderr == ""
+    assert issuer.command("clients create api --resource-identifier https://orders.example").stderr == ""
 
 
 def test_an_imported_secret_works_by_both_methods_and_is_never_printed(stored_issuer: Issuer) -> None:

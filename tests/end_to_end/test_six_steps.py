@@ -70,7 +70,9 @@ def test_the_six_steps_of_client_credentials_with_introspection(tmp_path: Path) 
         token = token_for(deployment, caller)  # 2: the client authenticates and gets a token
         assert call(orders, None).status == 401
         before = introspections(deployment)
-        answer = call(orders, token)  # 3: it calls the API, 4: which asks the issuer, 5: which answers, 6: and lets it in
+        answer = call(
+            orders, token
+        )  # 3: it calls the API, 4: which asks the issuer, 5: which answers, 6: and lets it in
         assert (answer.status, answer.json()) == (200, {"orders": [{"id": 1, "for": "billing"}]})
         assert introspections(deployment) == before + 1
         deployment.run("clients disable billing")
