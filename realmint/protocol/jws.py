@@ -29,6 +29,7 @@ MAX_DEPTH = 32
 MAX_KID = 128
 """Longest `kid` in characters."""
 MIN_RSA_BITS = 2048  # RFC 7518 section 3.3
+_MODULUS_CHARS = (342, 1366)  # base64url of 2048 to 8192 bits
 
 # Looked up once and by name: `get_alg` of the library would apply its own list of recommendations.
 _ALGORITHMS = {name: JWSRegistry.algorithms[name] for name in SIGNING_ALGORITHMS}
@@ -179,6 +180,8 @@ def import_public(jwk: Mapping[str, Any]) -> Key:
     if not all(isinstance(value, str) for value in members.values()):
         raise JWSError("key")
     if members.get("kty") not in ("RSA", "EC", "OKP"):
+        raise JWSError("key")
+    if members["kty"] == "RSA" and not _MODULUS_CHARS[0] <= len(members.get("n", "")) <= _MODULUS_CHARS[1]:
         raise JWSError("key")
     try:
         # The library raises whatever its parts raise on a bad member, bare KeyError among it.
