@@ -28,7 +28,8 @@ REASONS = {"malformed", "too_large", "alg", "header", "signature"}
 
 def outcome(token: str) -> str:
     """`good`, or the reason of the refusal; any other exception is a failure."""
-    token = token), KEY)
+    try:
+        verify(peek(token), KEY)
     except JWSError as refusal:
         return refusal.reason
     return "good"
