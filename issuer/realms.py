@@ -89,7 +89,7 @@ def path_of_address(text: str) -> str:
         return "/"
     if text.startswith("realms/"):
         head, *segments = text.split("/realms/")
-        if head != "realms/root" or any("/" in segment for segment in segments):
+        if head != "realms/root" or any(not segment or "/" in segment for segment in segments):
             raise RealmPathError("not the address of a realm")
         return parse_path("/" + "/".join(segments))
     return parse_path("/" + text)

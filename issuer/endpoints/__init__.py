@@ -20,6 +20,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     discovery.OPENID,
 )
 ENDPOINTS_BY_NAME = by_name(ENDPOINTS, "name")
+_PRIVATE = frozenset(endpoint.name for endpoint in ENDPOINTS if endpoint.private)
+_PRIVATE_SUFFIXES = tuple(endpoint.suffix for endpoint in ENDPOINTS if endpoint.private)
 
 
 class RealmConverter(BaseConverter):
@@ -63,8 +65,9 @@ def _boot() -> None:
 
 
 def _finish(response: flask.Response) -> flask.Response:
-    endpoint = ENDPOINTS_BY_NAME.get(flask.request.endpoint or "")
-    return private_headers(response, private=endpoint is not None and endpoint.private)
+    # A refused method has no endpoint, so the address says whose answer it is.
+    private = flask.request.endpoint in _PRIVATE or flask.request.path.endswith(_PRIVATE_SUFFIXES)
+    return private_headers(response, private=private)
 
 
 def _add(app: flask.Flask, rule: str, endpoint: Endpoint, defaults: dict[str, str] | None = None) -> None:

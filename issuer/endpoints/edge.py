@@ -11,6 +11,8 @@ WSGI = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 class WholePath:
     """Addresses come from the configured base URL alone: SCRIPT_NAME is put back in front of the path.
 
+    Host is not looked at, malformed or not: what is answered depends on the path (#21).
+
     A percent sign in the path leads nowhere, since no address of ours holds one and decoding happens before
     routing (#130).
     """
@@ -21,6 +23,7 @@ class WholePath:
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         environ["PATH_INFO"] = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
         environ["SCRIPT_NAME"] = ""
+        environ["HTTP_HOST"] = "issuer.invalid"
         raw = environ.get("RAW_URI") or environ.get("REQUEST_URI") or ""
         if "%" in raw.partition("?")[0]:
             environ["PATH_INFO"] = "/%"
