@@ -29,6 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
 from keys.store import metadata
@@ -270,5 +271,5 @@ def _forget_connections_after_fork(database: Database) -> None:
     os.register_at_fork(after_in_child=forget)
 
 
-StoreError = DBAPIError
-"""What a database out of reach raises."""
+STORE_ERRORS = (DBAPIError, PoolTimeout, SchemaMissing)
+"""What a database that is out of reach or not set up raises."""

@@ -12,7 +12,7 @@ from authlib.oauth2.rfc6749 import InvalidClientError, UnauthorizedClientError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
 from issuer import log
-from issuer.db import SchemaMissing, StoreError
+from issuer.db import STORE_ERRORS
 from issuer.refusals import (
     GRANT_NOT_ALLOWED,
     METHOD_NOT_ALLOWED,
@@ -23,19 +23,19 @@ from issuer.refusals import (
     TemporarilyUnavailableError,
 )
 from issuer.registry import SnapshotTooOld
-from issuer.secrets import TooManyWaiting
+from issuer.secrets import TooManyAttempts
 from keys.sealing import SealingError
 
 RETRY_AFTER = 1
 """Seconds a caller is asked to wait when the store or the keys are out of reach."""
 
-_UNDECIDABLE = (StoreError, SchemaMissing, SnapshotTooOld, SealingError)
+_UNDECIDABLE = (*STORE_ERRORS, SnapshotTooOld, SealingError)
 
 
 def register(app: flask.Flask) -> None:
     """Puts the translation in front of everything the application answers."""
     app.register_error_handler(OAuth2Error, _refused)
-    app.register_error_handler(TooManyWaiting, _too_many_waiting)
+    app.register_error_handler(TooManyAttempts, _too_many_attempts)
     app.register_error_handler(HTTPException, _routing)
     app.register_error_handler(Exception, _failed)
     for kind in _UNDECIDABLE:
@@ -63,9 +63,9 @@ def _refused(error: OAuth2Error) -> flask.Response:
     return response
 
 
-def _too_many_waiting(error: TooManyWaiting) -> flask.Response:
+def _too_many_attempts(error: TooManyAttempts) -> flask.Response:
     refusal = TemporarilyUnavailableError(error.retry_after, status_code=429)
-    refusal.reason = "slow_checks_waiting"
+    refusal.reason = error.reason
     return _refused(refusal)
 
 

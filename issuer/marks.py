@@ -9,7 +9,7 @@ import os
 import threading
 
 from issuer import log, stores
-from issuer.db import Database, StoreError
+from issuer.db import STORE_ERRORS, Database
 
 FLUSH_SECONDS = 10
 GRANULARITY = 60
@@ -48,7 +48,7 @@ class Marks:
         try:
             with self._database.write() as connection:
                 stores.mark_used(connection, sorted(batch.items()))
-        except StoreError:
+        except STORE_ERRORS:
             log.event("marks_not_written", count=len(batch), level="WARNING")
             with self._lock:
                 self._waiting = {**batch, **self._waiting}

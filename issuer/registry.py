@@ -12,10 +12,11 @@ from typing import Generic, TypeVar
 
 from issuer import log, stores
 from issuer.clients import Client
-from issuer.db import Database, StoreError
+from issuer.db import STORE_ERRORS, Database
+from issuer.failures import FailureLimit
 from issuer.marks import Marks
 from issuer.realms import Addresses, Realm
-from issuer.secrets import Secret, SecretVerifier
+from issuer.secrets import Secret, SecretVerifier, TooManyAttempts
 from keys import store as key_store
 from keys.jwks import KeySet, key_set
 from keys.sealing import Sealer
@@ -90,6 +91,7 @@ class Registry:
         database: Database,
         sealer: Callable[[], Sealer],
         verifier: SecretVerifier,
+        failures: FailureLimit,
         *,
         base_url: str,
         refresh: int,
@@ -100,6 +102,7 @@ class Registry:
         self._monotonic = monotonic
         self._sealer = sealer
         self._verifier = verifier
+        self._failures = failures
         self._base_url = base_url
         self._refresh = refresh
         self._polling = threading.Lock()
@@ -116,8 +119,8 @@ class Registry:
         """The realm at `path`, or None.
 
         With `for_signing`, raises SnapshotTooOld when what is held may not be used any more; without, the last
-        good view is served, as JWKS and metadata are. Raises StoreError when nothing is held and the store is
-        out of reach.
+        good view is served, as JWKS and metadata are. Raises one of STORE_ERRORS when nothing is held and the
+        store is out of reach.
         """
         self._keep_fresh(for_signing)
         view = self._views.get(path, _MISSING)
@@ -128,7 +131,7 @@ class Registry:
         return self._load_realm(path)
 
     def client(self, realm_id: int, client_id: str) -> Client | None:
-        """The client of this name in the realm, or None. Raises StoreError."""
+        """The client of this name in the realm, or None. Raises one of STORE_ERRORS."""
         key = (realm_id, client_id)
         client = self._clients.get(key, _MISSING)
         if isinstance(client, Client):
@@ -139,7 +142,7 @@ class Registry:
 
     def directory(self, view: RealmView) -> "Directory":
         """The clients of one realm, for client authentication."""
-        return Directory(self, view.realm, self._verifier)
+        return Directory(self, view.realm, self._verifier, self._failures)
 
     def age(self) -> float:
         """Seconds since the store was last read."""
@@ -152,7 +155,7 @@ class Registry:
         if self._monotonic() - self._tried_at >= min(self._refresh, 1) and self._polling.acquire(blocking=False):
             try:
                 self._poll()
-            except StoreError:
+            except STORE_ERRORS:
                 log.event("store_unreachable", snapshot_age=round(min(self.age(), 1e6)), level="WARNING")
             finally:
                 self._tried_at = self._monotonic()
@@ -231,12 +234,24 @@ class Directory:
     registry: Registry
     realm: Realm
     verifier: SecretVerifier
+    failures: FailureLimit
 
     def find_client(self, client_id: str) -> Client | None:
         return self.registry.client(self.realm.id, client_id)
 
-    def verify_secret(self, client: Client | None, presented: str, now: int) -> Secret | None:
-        """The live secret of `client` that was presented. Without a client the same work is done for nothing."""
+    def verify_secret(self, client_id: str, client: Client | None, presented: str, now: int) -> Secret | None:
+        """The live secret of `client` that was presented. Without a client the same work is done for nothing.
+
+        Over the limit of failures only what costs little is looked at, so that a right secret still passes and
+        nobody is locked out; a wrong one raises TooManyAttempts.
+        """
         stored = client.secrets if client is not None else ()
         salt = client.secret_salt if client is not None else b""
-        return self.verifier.verify(presented, stored, salt, slow_allowed=self.realm.has_imported_secrets, now=now)
+        wait = self.failures.wait(self.realm.id, client_id, now)
+        slow_allowed = self.realm.has_imported_secrets and not wait
+        secret = self.verifier.verify(presented, stored, salt, slow_allowed=slow_allowed, now=now)
+        if secret is None:
+            if wait:
+                raise TooManyAttempts("failures_over_limit", wait)
+            self.failures.note(self.realm.id, client_id, now)
+        return secret

@@ -5,6 +5,7 @@ import threading
 from issuer import bootstrap
 from issuer.db import Database
 from issuer.endpoints.introspection import Introspection
+from issuer.failures import FailureLimit
 from issuer.registry import Registry
 from issuer.secrets import SecretVerifier
 from issuer.server import IssuerServer
@@ -21,10 +22,12 @@ class Runtime:
         self.clock = clock
         self.database = Database(settings.database_url or embedded_url(settings), clock)
         self.verifier = SecretVerifier()
+        self.failures = FailureLimit(settings.instance_path / "failures", settings.auth_failures_per_minute)
         self.registry = Registry(
             self.database,
             self.sealer,
             self.verifier,
+            self.failures,
             base_url=settings.base_url,
             refresh=settings.rotation.snapshot_refresh,
             monotonic=monotonic,
@@ -45,7 +48,7 @@ class Runtime:
         """Makes the database usable: creates what is missing on the embedded one, checks any other.
 
         Without `root_realm` that one is left to the caller to create. Raises SchemaMissing, SealingError or
-        StoreError; tried again on the next call.
+        one of STORE_ERRORS; tried again on the next call.
         """
         if self._booted:
             return
@@ -62,6 +65,7 @@ class Runtime:
     def close(self) -> None:
         """Writes what waits to be written and lets go of the database."""
         self.registry.marks.close()
+        self.failures.close()
         self.database.engine.dispose()
 
     def prepare_change(self, dry_run: bool, *, root_realm: bool = True) -> None:

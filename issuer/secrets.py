@@ -56,10 +56,13 @@ class SecretRefused(ValueError):
     """A secret may not be imported."""
 
 
-class TooManyWaiting(Exception):
-    """The queue for slow checks is full; `retry_after` in seconds."""
+class TooManyAttempts(Exception):
+    """An attempt is not looked at now; `retry_after` in seconds, `reason` for the log."""
 
-    retry_after = 1
+    def __init__(self, reason: str, retry_after: int = 1) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after = retry_after
 
 
 def generate() -> str:
@@ -124,16 +127,19 @@ class SecretVerifier:
     ) -> Secret | None:
         """The live secret among `stored` that `presented` is, or None.
 
-        `slow_allowed`: the realm holds an imported secret. Raises TooManyWaiting when a slow check is needed
-        and too many wait already.
+        `slow_allowed`: a slow check may be run, since the realm holds an imported secret and the client is within
+        its limit. Raises TooManyAttempts when one is needed and too many wait already.
         """
         raw = presented.encode("utf-8", "surrogateescape")
         if is_generated(presented):
             self.digest_runs += 1
             return _match(hashlib.sha256(raw).digest(), Kind.GENERATED, stored, now)
-        if not slow_allowed or len(raw) > MAX_PRESENTED:
+        if len(raw) > MAX_PRESENTED:
             return None
-        return self._remembered(raw, stored, now) or self._verify_slowly(raw, stored, salt, now)
+        remembered = self._remembered(raw, stored, now)
+        if remembered is not None or not slow_allowed:
+            return remembered
+        return self._verify_slowly(raw, stored, salt, now)
 
     def _verify_slowly(self, raw: bytes, stored: Sequence[Secret], salt: bytes, now: int) -> Secret | None:
         # One run, real or dummy: the imported secrets of a client share its salt.
@@ -162,7 +168,7 @@ class SecretVerifier:
     def _turn(self) -> Iterator[None]:
         with self._guard:
             if self._waiting >= self._max_waiting:
-                raise TooManyWaiting
+                raise TooManyAttempts("slow_checks_waiting")
             self._waiting += 1
         try:
             with self._slow:

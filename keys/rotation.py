@@ -52,7 +52,9 @@ class RotationPolicy:
         if self.verifier_cache_max < self.jwks_max_age:
             found.append("VERIFIER_CACHE_MAX must be at least JWKS_MAX_AGE")
         if self.snapshot_refresh + self.verifier_cache_max + FETCH_SECONDS >= self.rotation_interval:
-            found.append("KEY_ROTATION_INTERVAL must be longer than VERIFIER_CACHE_MAX + SNAPSHOT_REFRESH + 5")
+            found.append(
+                "KEY_ROTATION_INTERVAL must be longer than REALMINT_VERIFIER_CACHE_MAX + REALMINT_SNAPSHOT_REFRESH + 5"
+            )
         return found
 
 

@@ -3,6 +3,7 @@
 import click
 import flask
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from issuer import bootstrap, provisioning, stores
 from issuer.cli import clients, db, realms
@@ -39,6 +40,8 @@ def start(runtime: Runtime) -> None:
         raise schema_missing(runtime, error) from None
     except SealingError as error:
         raise Refused("wrong_kek", str(error), Exit.WRONG_KEK) from None
+    except DBAPIError as error:
+        raise Refused("store_unavailable", f"the database cannot be used: {error.orig}", Exit.STORE) from None
 
 
 def _keys_wiring(runtime: Runtime) -> keys_cli.Wiring:

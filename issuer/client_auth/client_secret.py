@@ -58,7 +58,7 @@ class ClientSecretPost:
 
 def _check(directory: Any, client_id: str, secret: str, now: int) -> tuple[Client | None, Secret | None]:
     client = directory.find_client(client_id)
-    return client, directory.verify_secret(client, secret, now)
+    return client, directory.verify_secret(client_id, client, secret, now)
 
 
 def _parse_basic(header: str) -> tuple[str, str]:

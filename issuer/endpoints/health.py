@@ -3,7 +3,7 @@
 import flask
 
 from issuer import stores
-from issuer.db import SchemaMissing, StoreError
+from issuer.db import STORE_ERRORS
 from issuer.endpoints.endpoint import runtime
 from issuer.registry import STALE_FACTOR, SnapshotTooOld
 from keys.jwks import open_signer
@@ -33,7 +33,7 @@ def readyz() -> tuple[flask.Response, int]:
                 if key.state is State.ACTIVE:
                     open_signer(key, working.sealer())
             checks["key_encryption_key"] = True
-    except (StoreError, SchemaMissing, SnapshotTooOld, SealingError):
+    except (*STORE_ERRORS, SnapshotTooOld, SealingError):
         pass  # the check that raised stays false, which is the answer
     ready = all(checks.values())
     return flask.jsonify(status="ready" if ready else "not ready", checks=checks), 200 if ready else 503

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import create_engine, text
 
@@ -27,11 +28,11 @@ class Server:
         self._binaries = binaries
         self._folder = Path(tempfile.mkdtemp(prefix="realmint-pg-", dir="/tmp"))
         self._numbers = itertools.count(1)
-        self._as_user: list[str] = []
+        self._as_user: dict[str, Any] = {}
         if os.geteuid() == 0:
             owner = pwd.getpwnam("postgres")
             os.chown(self._folder, owner.pw_uid, owner.pw_gid)
-            self._as_user = ["runuser", "-u", "postgres", "--"]
+            self._as_user = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
         self._folder.chmod(0o711)
         self._run("initdb", "-D", str(self._data), "-U", "realmint", "-A", "trust", "--no-sync", "-E", "UTF8")
         self._start()
@@ -44,9 +45,11 @@ class Server:
         options = f"-k {self._folder} -h '' -c fsync=off -c max_connections=200 -c unix_socket_permissions=0777"
         self._run("pg_ctl", "-D", str(self._data), "-w", "-l", str(self._folder / "log"), "-o", options, "start")
 
-    def _run(self, name: str, *arguments: str) -> None:
-        command = [*self._as_user, str(self._binaries / name), *arguments]
-        subprocess.run(command, check=True, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, timeout=120)
+    def _run(self, name: str, *arguments: str, check: bool = True) -> None:
+        subprocess.run(
+            [str(self._binaries / name), *arguments],
+            check=check, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, timeout=120, **self._as_user,
+        )  # fmt: skip
 
     def url(self, database: str) -> str:
         return f"postgresql://realmint@/{database}?host={self._folder}"
@@ -71,11 +74,5 @@ class Server:
         self._start()
 
     def stop(self) -> None:
-        subprocess.run(
-            [*self._as_user, str(self._binaries / "pg_ctl"), "-D", str(self._data), "-m", "immediate", "stop"],
-            check=False,
-            cwd="/",
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.STDOUT,
-        )
+        self._run("pg_ctl", "-D", str(self._data), "-m", "immediate", "stop", check=False)
         shutil.rmtree(self._folder, ignore_errors=True)

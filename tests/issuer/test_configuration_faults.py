@@ -1,0 +1,140 @@
+"""Settings, key-encryption keys and databases that cannot be used: one message, and the agreed exit code."""
+
+import json
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from issuer.settings import NAMES, PREFIX, Settings, SettingsError
+from tests.support.issuer import KEK
+from tests.support.process import Deployment
+
+BAD = {
+    "BASE_URL": ["http://issuer.example", "ftp://x", "https://", "https://a.example/", "https://a.example/?q", "https://u:p@a.example",
+                 "https://a.example//x", "https://a.example/%41", "https://a.example/../x", "https://a.example:99999", "x", "https://ä.example"],
+    "DATABASE_URL": ["mysql://x/y", "postgres://x/y", "sqlite://", "sqlite:///:memory:", "nonsense"],
+    "KEK": ["short", "AAAA", "not base64 at all!"],
+    "KEK_FILE": ["/does/not/exist", "/etc"],
+    "JWKS_MAX_AGE": ["0", "-1", "1.5", "five", "1e3", "9" * 20],
+    "AUTH_FAILURES_PER_MINUTE": ["-1", "many"],
+    "TRUSTED_PROXIES": ["10.0.0.0/40", "proxy.example"],
+    "LOG_LEVEL": ["debug", "ALL"],
+    "LOG_FORMAT": ["xml"],
+    "ALLOW_HTTP": ["yes"],
+    "VERIFIER_CACHE_MAX": ["200", "9999999"],
+    "BASE_ULR": ["https://a.example"],
+}  # fmt: skip
+
+
+def read(folder: Path, **values: str) -> Settings:
+    return Settings.from_environ({PREFIX + name: value for name, value in values.items()}, folder)
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in BAD.items() for value in values])
+def test_a_setting_that_cannot_be_used_is_named(tmp_path: Path, name: str, value: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        read(tmp_path, **{name: value})
+    assert f"{PREFIX}{name}" in str(refused.value)
+
+
+def test_every_fault_is_in_one_message(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as refused:
+        read(tmp_path, **{name: values[0] for name, values in BAD.items()})
+    for name in BAD:
+        assert f"{PREFIX}{name}" in str(refused.value)
+
+
+def test_no_setting_is_the_default_and_an_empty_one_counts_as_none(tmp_path: Path) -> None:
+    assert read(tmp_path) == read(tmp_path, **dict.fromkeys(NAMES, ""))
+    assert read(tmp_path).base_url == "http://127.0.0.1:5000"
+
+
+def test_plain_http_elsewhere_than_loopback_is_an_option_that_is_named_so(tmp_path: Path) -> None:
+    assert read(tmp_path, BASE_URL="http://issuer.example", ALLOW_HTTP="1").base_url == "http://issuer.example"
+    for host in ("127.0.0.1", "localhost", "[::1]", "127.8.8.8"):
+        assert read(tmp_path, BASE_URL=f"http://{host}:5000")
+
+
+def test_settings_show_no_key_and_no_database_password(tmp_path: Path) -> None:
+    shown = repr(read(tmp_path, DATABASE_URL="postgresql://u:canary@h/d", KEK=KEK))
+    assert "canary" not in shown
+    assert KEK not in shown
+
+
+@pytest.mark.parametrize("line", ["run", "realms list", "keys rotate"])
+def test_the_process_exits_2_with_all_faults(tmp_path: Path, line: str) -> None:
+    deployment = Deployment(tmp_path, LOG_LEVEL="loud", COLOUR="red", KEK_FILE=str(tmp_path / "none"))
+    result = deployment.command(line)
+    assert result.returncode == 2
+    for name in ("REALMINT_LOG_LEVEL", "REALMINT_COLOUR", "REALMINT_KEK"):
+        assert name in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_179_a_key_file_that_others_can_read_or_that_is_a_link_ends_the_start(tmp_path: Path) -> None:
+    deployment = Deployment(tmp_path)
+    deployment.run("realms create /")
+    kek = tmp_path / "instance" / "kek"
+    kek.chmod(0o640)
+    result = deployment.command(f"run --port {deployment.port}")
+    assert result.returncode == 7
+    assert "chmod 600" in result.stderr
+    kek.chmod(0o600)
+    kek.rename(tmp_path / "elsewhere")
+    kek.symlink_to(tmp_path / "elsewhere")
+    assert deployment.command(f"run --port {deployment.port}").returncode == 7
+
+
+def test_a_wrong_or_lost_key_encryption_key_ends_the_start_and_is_never_made_anew(tmp_path: Path) -> None:
+    deployment = Deployment(tmp_path)
+    deployment.run("realms create /")
+    keys = deployment.run("keys list")
+    kek = tmp_path / "instance" / "kek"
+    right = kek.read_bytes()
+    for wrong in (os.urandom(32), None):
+        kek.unlink(missing_ok=True)
+        if wrong is not None:
+            kek.write_bytes(wrong)
+            kek.chmod(0o600)
+        for line in (f"run --port {deployment.port}", "keys rotate --json", "realms create /other --json"):
+            result = deployment.command(line)
+            assert result.returncode == 7, line
+            assert "Traceback" not in result.stderr
+        assert kek.exists() is (wrong is not None)
+    kek.write_bytes(right)
+    kek.chmod(0o600)
+    assert deployment.run("keys list") == keys
+
+
+def damage(path: Path, kind: str) -> None:
+    if kind == "no database":
+        path.write_bytes(b"this is not a database, whatever its name says " * 100)
+    elif kind == "cut short":
+        path.write_bytes(path.read_bytes()[:5000])
+    elif kind == "a directory":
+        path.unlink()
+        path.mkdir()
+    elif kind == "no tables":
+        with sqlite3.connect(path) as connection:
+            connection.execute("DROP TABLE keys")
+    elif kind == "of a later version":
+        with sqlite3.connect(path) as connection:
+            connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        connection.close()
+
+
+@pytest.mark.parametrize("kind", ["no database", "cut short", "a directory", "no tables", "of a later version"])
+def test_a_damaged_database_gets_a_clear_message(tmp_path: Path, kind: str) -> None:
+    deployment = Deployment(tmp_path)
+    deployment.run("realms create /")
+    for suffix in ("-wal", "-shm"):
+        (tmp_path / "instance" / f"realmint.db{suffix}").unlink(missing_ok=True)
+    damage(tmp_path / "instance" / "realmint.db", kind)
+    for line in (f"run --port {deployment.port}", "keys rotate --json"):
+        result = deployment.command(line)
+        assert result.returncode == 6, result.stdout + result.stderr
+        assert "Traceback" not in result.stderr
+    message = json.loads(result.stdout)["message"]
+    assert "database" in message or "schema" in message

@@ -1,0 +1,174 @@
+"""Failed authentication under load: work by shape only, counted over a node, and nobody locked out (#28-#47, #201)."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from issuer.failures import FailureLimit
+from issuer.secrets import Kind, Secret, SecretVerifier, TooManyAttempts, digest, generate
+from tests.support.issuer import Caller, Issuer
+
+READER = "--scope read --default-scope read"
+SALT = b"s" * 16
+
+
+def imported(issuer: Issuer, client_id: str, secret: str) -> Caller:
+    issuer.run(f"clients create {client_id} {READER} --secret-stdin", secret)
+    issuer.clock.advance(3)
+    return Caller(client_id, secret)
+
+
+def test_29_the_same_work_is_done_for_a_known_and_an_unknown_client(issuer: Issuer) -> None:
+    known = issuer.client(options=READER)
+    imported(issuer, "legacy", "forgerock")
+    verifier = issuer.runtime.verifier
+    work = {}
+    for name in (known.client_id, "legacy", "nobody"):
+        for kind, secret in (("ours", generate()), ("human", "wrong-secret"), ("damaged", known.secret[:-1] + "!")):
+            before = (verifier.digest_runs, verifier.argon2_runs)
+            assert issuer.token_response(Caller(name, secret)).status_code == 401
+            work[name, kind] = (verifier.digest_runs - before[0], verifier.argon2_runs - before[1])
+    for kind, expected in (("ours", (1, 0)), ("human", (0, 1)), ("damaged", (0, 1))):
+        assert {work[name, kind] for name in (known.client_id, "legacy", "nobody")} == {expected}
+
+
+def test_a_realm_without_imported_secrets_never_runs_a_slow_hash(issuer: Issuer) -> None:
+    caller = issuer.client(options=READER)
+    for secret in ("guess", "x" * 1000, "rms_short", caller.secret + "x"):
+        assert issuer.token_response(Caller("svc", secret)).status_code == 401
+    assert issuer.runtime.verifier.argon2_runs == 0
+
+
+def test_an_imported_secret_costs_one_slow_hash_and_then_none_until_it_changes(issuer: Issuer) -> None:
+    caller = imported(issuer, "legacy", "forgerock")
+    for _ in range(5):
+        assert issuer.token_response(caller).status_code == 200
+    assert issuer.runtime.verifier.argon2_runs == 1
+    (secret,) = issuer.run("clients secrets list legacy")
+    issuer.run(f"clients secrets revoke legacy {secret['secret_id']} --yes")
+    issuer.clock.advance(2)
+    assert issuer.token_response(caller).status_code == 401
+
+
+def test_several_imported_secrets_of_a_client_still_cost_one_slow_hash(issuer: Issuer) -> None:
+    imported(issuer, "legacy", "forgerock")
+    issuer.run("clients secrets add legacy --secret-stdin", "second-secret")
+    issuer.clock.advance(2)
+    before = issuer.runtime.verifier.argon2_runs
+    assert issuer.token_response(Caller("legacy", "second-secret")).status_code == 200
+    assert issuer.token_response(Caller("legacy", "forgerock")).status_code == 200
+    assert issuer.runtime.verifier.argon2_runs == before + 2
+
+
+@pytest.mark.parametrize("at", [-1, 0, 1])
+def test_46_failures_over_the_limit_are_429_and_the_right_secret_still_passes(
+    make_issuer: Callable[..., Issuer], at: int
+) -> None:
+    issuer = make_issuer(AUTH_FAILURES_PER_MINUTE="5")
+    caller, other = issuer.client(options=READER), issuer.client("other", READER)
+    for _ in range(5 + at):
+        assert issuer.token_response(Caller("svc", generate())).status_code in {401, 429}
+    refused = issuer.token_response(Caller("svc", generate()))
+    assert refused.status_code == (401 if at < 0 else 429)
+    if refused.status_code == 429:
+        assert refused.json["error"] == "temporarily_unavailable"
+        assert 1 <= int(refused.headers["Retry-After"]) <= 60
+    assert issuer.token_response(caller).status_code == 200
+    assert issuer.token_response(Caller("other", generate())).status_code == 401
+    assert issuer.token_response(other).status_code == 200
+    issuer.clock.advance(60)
+    assert issuer.token_response(Caller("svc", generate())).status_code == 401
+
+
+def test_46_a_throttled_client_costs_no_slow_hash_and_keeps_working_where_its_secret_is_known(
+    make_issuer: Callable[..., Issuer],
+) -> None:
+    issuer = make_issuer(AUTH_FAILURES_PER_MINUTE="3")
+    caller = imported(issuer, "legacy", "forgerock")
+    assert issuer.token_response(caller).status_code == 200
+    for n in range(3):
+        assert issuer.token_response(Caller("legacy", f"wrong-guess-{n}")).status_code == 401
+    before = issuer.runtime.verifier.argon2_runs
+    assert issuer.token_response(Caller("legacy", "wrong-guess")).status_code == 429
+    assert issuer.token_response(caller).status_code == 200
+    assert issuer.runtime.verifier.argon2_runs == before
+
+
+def test_46_processes_of_a_node_count_together_and_unknown_names_are_counted_too(
+    make_issuer: Callable[..., Issuer],
+) -> None:
+    one = make_issuer(AUTH_FAILURES_PER_MINUTE="4")
+    two = make_issuer(AUTH_FAILURES_PER_MINUTE="4")
+    answers = [node.token_response(Caller("nobody", generate())).status_code for node in (one, two) * 4]
+    assert answers == [401] * 4 + [429] * 4
+
+
+def test_zero_turns_the_limit_off(make_issuer: Callable[..., Issuer], tmp_path: Path) -> None:
+    issuer = make_issuer(AUTH_FAILURES_PER_MINUTE="0")
+    assert {issuer.token_response(Caller("svc", generate())).status_code for _ in range(100)} == {401}
+    assert not (tmp_path / "instance" / "failures").exists()
+
+
+def test_counters_are_flat_in_memory_and_exact_under_threads(tmp_path: Path) -> None:
+    limits = [FailureLimit(tmp_path / "failures", 10_000) for _ in range(2)]
+    threads = [
+        threading.Thread(target=lambda limit=limit: [limit.note(1, "svc", 600) for _ in range(500)])
+        for limit in limits
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    exact = FailureLimit(tmp_path / "failures", 4000)
+    exact.note(1, "another", 600)
+    assert exact.wait(1, "svc", 600) == 60
+    one_more = FailureLimit(tmp_path / "failures", 4001)
+    one_more.note(1, "another", 600)
+    assert one_more.wait(1, "svc", 600) == 0
+    size = (tmp_path / "failures").stat().st_size
+    for n in range(10_000):
+        exact.note(1, f"made-up-{n}", 600)
+    assert (tmp_path / "failures").stat().st_size == size < 600_000
+    for limit in (*limits, exact, one_more):
+        limit.close()
+
+
+def test_201_slow_hashes_run_one_at_a_time_and_a_full_queue_refuses() -> None:
+    verifier = SecretVerifier(max_waiting=2)
+    stored = [Secret("sec1", Kind.IMPORTED, 1, 0, None, None, digest("forgerock", Kind.IMPORTED, SALT))]
+    outcomes: list[str] = []
+    start = threading.Barrier(12)
+
+    def attempt(n: int) -> None:
+        start.wait()
+        try:
+            verifier.verify(f"guess-{n}", stored, SALT, slow_allowed=True, now=1)
+            outcomes.append("checked")
+        except TooManyAttempts as refused:
+            outcomes.append(refused.reason)
+
+    threads = [threading.Thread(target=attempt, args=(n,)) for n in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert outcomes.count("checked") == verifier.argon2_runs >= 2
+    assert outcomes.count("slow_checks_waiting") == 12 - verifier.argon2_runs > 0
+
+
+def test_44_an_empty_or_revoked_digest_matches_nothing() -> None:
+    verifier = SecretVerifier()
+    for kind in Kind:
+        stored = [Secret("sec1", kind, 1, 0, None, None, b"")]
+        for presented in ("", generate(), "forgerock"):
+            assert verifier.verify(presented, stored, SALT, slow_allowed=True, now=1) is None
+
+
+def test_43_two_secrets_that_agree_in_their_first_72_bytes_differ() -> None:
+    verifier = SecretVerifier()
+    stored = [Secret("sec1", Kind.IMPORTED, 1, 0, None, None, digest("a" * 72 + "b", Kind.IMPORTED, SALT))]
+    assert verifier.verify("a" * 72 + "c", stored, SALT, slow_allowed=True, now=1) is None
+    assert verifier.verify("a" * 72 + "b", stored, SALT, slow_allowed=True, now=1) is stored[0]

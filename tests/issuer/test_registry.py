@@ -1,0 +1,195 @@
+"""The warm path: no SQL for a known client, a change elsewhere in force within a refresh, bounded memory."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from issuer import registry as registry_module
+from tests.support import postgres
+from tests.support.issuer import Caller, Issuer, header
+from tests.support.process import Deployment
+
+READER = "--scope read --default-scope read"
+
+
+@contextmanager
+def statements(issuer: Issuer) -> Iterator[list[str]]:
+    """Every statement that reaches the database of this process."""
+    seen: list[str] = []
+
+    def record(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        seen.append(statement)
+
+    event.listen(issuer.runtime.database.engine, "before_cursor_execute", record)
+    yield seen
+    event.remove(issuer.runtime.database.engine, "before_cursor_execute", record)
+
+
+def test_a_known_client_costs_no_sql(stored_issuer: Issuer) -> None:
+    caller = stored_issuer.client(options=READER)
+    stored_issuer.token(caller)
+    with statements(stored_issuer) as seen:
+        for _ in range(100):
+            stored_issuer.token(caller)
+            assert stored_issuer.http.get(stored_issuer.address("/connect/jwk_uri")).status_code == 200
+    assert seen == []
+
+
+def test_one_poll_per_refresh_is_all_that_time_costs(stored_issuer: Issuer) -> None:
+    caller = stored_issuer.client(options=READER)
+    stored_issuer.token(caller)
+    with statements(stored_issuer) as seen:
+        for _ in range(10):
+            stored_issuer.clock.advance(2)
+            for _ in range(10):
+                stored_issuer.token(caller)
+    polls = [statement for statement in seen if not statement.startswith(("BEGIN", "COMMIT"))]
+    assert len(polls) == 10
+    assert all("change_head" in statement for statement in polls)
+
+
+def test_a_change_evicts_one_client_and_no_other(stored_issuer: Issuer, second_node: Issuer) -> None:
+    callers = [stored_issuer.client(f"svc{n}", READER) for n in range(5)]
+    for caller in callers:
+        second_node.token(caller)
+    stored_issuer.run("clients update svc0 --access-token-lifetime 60")
+    second_node.clock.advance(2)
+    with statements(second_node) as seen:
+        for caller in callers:
+            second_node.token(caller)
+    loads = [statement for statement in seen if "FROM clients" in statement]
+    assert len(loads) == 1
+    assert not any("FROM realms" in statement for statement in seen)
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+def test_a_change_made_by_a_real_command_is_in_force_within_a_refresh(
+    engine: str, tmp_path: Path, make_issuer: Callable[..., Issuer], request: pytest.FixtureRequest
+) -> None:
+    if engine == "sqlite":
+        url = f"sqlite:///{tmp_path}/outside.db"
+    else:
+        server = request.getfixturevalue("postgres_server")
+        url = server.url(server.create_database())
+    other = Deployment(tmp_path / "other", DATABASE_URL=url, KEK="AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8")
+    issuer = make_issuer("instance", url).setup()
+    caller = issuer.client(options=READER)
+    kid = header(issuer.token(caller))["kid"]
+    assert other.run("clients disable svc")["changed"]
+    assert other.run("keys rotate")["changed"]
+    assert issuer.token_response(caller).status_code == 200  # not yet looked
+    with statements(issuer) as seen:
+        issuer.clock.advance(2)
+        assert issuer.token_response(caller).status_code == 401
+    assert sum("change_head" in statement for statement in seen) == 3  # the poll, and the loads of realm and client
+    other.run("clients enable svc")
+    issuer.clock.advance(2)
+    assert header(issuer.token(caller))["kid"] != kid
+
+
+class Outage:
+    """A database of its own that can be taken away and given back."""
+
+    def __init__(self, engine: str, folder: Path) -> None:
+        binaries = postgres.find_binaries() if engine == "postgresql" else None
+        if engine == "postgresql" and binaries is None:
+            pytest.skip("no PostgreSQL server binary on this machine (apt-get install postgresql)")
+        self.server = postgres.Server(binaries) if binaries else None
+        self.path = folder / "outside.db"
+        self.url = self.server.url("postgres") if self.server else f"sqlite:///{self.path}"
+
+    def begin(self, issuer: Issuer) -> None:
+        if self.server:
+            self.server.crash()
+        else:
+            issuer.runtime.database.engine.dispose()  # the last connection writes the log back into the file
+            self.path.rename(self.path.with_suffix(".away"))
+
+    def end(self) -> None:
+        if self.server:
+            self.server.restart()
+        else:
+            self.path.with_suffix(".away").rename(self.path)
+
+    def close(self) -> None:
+        if self.server:
+            self.server.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def outage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Outage]:
+    made = Outage(request.param, tmp_path)
+    yield made
+    made.close()
+
+
+def test_190_a_process_that_cannot_read_the_store_stops_signing_after_ten_refreshes_and_recovers(
+    outage: Outage, make_issuer: Callable[..., Issuer]
+) -> None:
+    issuer = make_issuer("instance", outage.url).setup()
+    caller = issuer.client(options=READER)
+    token = issuer.token(caller)
+    outage.begin(issuer)
+    issuer.clock.advance(19)
+    assert issuer.token_response(caller).status_code == 200
+    assert issuer.introspect(caller, token).status_code == 503  # read afresh, so at once
+    issuer.clock.advance(1)
+    refused = issuer.token_response(caller)
+    assert (refused.status_code, refused.json["error"]) == (503, "temporarily_unavailable")
+    assert refused.headers["Retry-After"]
+    assert refused.headers["Cache-Control"] == "no-store"
+    for suffix in ("/connect/jwk_uri", "/.well-known/oauth-authorization-server"):
+        assert issuer.http.get(issuer.address(suffix)).status_code == 200
+    assert issuer.http.get("/readyz").status_code == 503
+    assert issuer.http.get("/healthz").status_code == 200
+    never_read = issuer.http.get(issuer.address("/connect/jwk_uri", "/never-read"))
+    assert (never_read.status_code, never_read.headers["Cache-Control"]) == (503, "no-store")
+    outage.end()
+    issuer.clock.advance(2)
+    assert issuer.token_response(caller).status_code == 200
+    assert issuer.introspect(caller, token).json["active"] is True
+    assert issuer.http.get("/readyz").status_code == 200
+
+
+def test_made_up_clients_and_realms_evict_nobody_and_use_bounded_memory(issuer: Issuer) -> None:
+    caller = issuer.client(options=READER)
+    issuer.token(caller)
+    for n in range(200):
+        issuer.token_response(Caller(f"made-up-{n}", caller.secret))
+        issuer.http.get(f"/oauth2/realms/root/realms/made-up-{n}/connect/jwk_uri")
+    with statements(issuer) as seen:
+        issuer.token(caller)
+        issuer.token_response(Caller("made-up-7", caller.secret))
+    assert seen == []  # an absence is remembered too
+
+
+def test_what_is_held_is_the_newest_up_to_its_bound() -> None:
+    held: registry_module.Bounded[int] = registry_module.Bounded(3)
+    for n in range(5):
+        held.put(n, n)
+        held.get(0, -1)
+    assert [held.get(n, -1) for n in range(5)] == [0, -1, -1, 3, 4]
+    assert len(held) == 3
+
+
+def test_a_client_that_was_asked_for_too_early_is_found_once_it_exists(
+    stored_issuer: Issuer, second_node: Issuer
+) -> None:
+    assert second_node.token_response(Caller("svc", "rms_none")).status_code == 401
+    caller = stored_issuer.client(options=READER)
+    second_node.clock.advance(2)
+    assert second_node.token(caller)
+
+
+def test_a_process_far_behind_the_log_drops_everything_it_holds(stored_issuer: Issuer, second_node: Issuer) -> None:
+    caller = stored_issuer.client(options=READER)
+    second_node.token(caller)
+    stored_issuer.run("clients disable svc")
+    with stored_issuer.runtime.database.write() as connection:
+        connection.exec_driver_sql("DELETE FROM change_log")  # as pruning would have, much later
+    second_node.clock.advance(2)
+    assert second_node.token_response(caller).status_code == 401
