@@ -78,8 +78,8 @@ class Lines(logging.Handler):
         self.json: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        for lines, style in ((self.text, "text"), (self.json, "json")):
-            lines.append(log.formatter(style).format(record))
+        for lines, formatter in ((self.text, log._Text()), (self.json, log._JSON())):
+            lines.append(formatter.format(record))
 
 
 @pytest.fixture
