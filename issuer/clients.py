@@ -10,6 +10,7 @@ INTROSPECT_ALL = "am-introspect-all-tokens"
 MARKERS = frozenset({INTROSPECT_ALL})
 """Scope values that mark a client's profile and are never granted in a token (interface section 4)."""
 
+MAX_CLIENT_ID = 255
 _CLIENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.~@:/+-]{0,254}")
 
 

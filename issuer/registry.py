@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from issuer import log, stores
-from issuer.clients import Client
+from issuer.clients import MAX_CLIENT_ID, Client
 from issuer.db import STORE_ERRORS, Database
 from issuer.failures import FailureLimit
 from issuer.marks import Marks
@@ -132,6 +132,8 @@ class Registry:
 
     def client(self, realm_id: int, client_id: str) -> Client | None:
         """The client of this name in the realm, or None. Raises one of STORE_ERRORS."""
+        if len(client_id) > MAX_CLIENT_ID:
+            return None  # nobody's, and not worth remembering: absences are bounded by number only
         key = (realm_id, client_id)
         client = self._clients.get(key, _MISSING)
         if isinstance(client, Client):
