@@ -58,6 +58,4 @@ def authenticate(request: Any, directory: Directory, now: int) -> AuthenticatedC
         raise invalid_client("wrong_auth_method")
     if not client.enabled:
         raise invalid_client("client_disabled")
-    if not request.realm.enabled:
-        raise invalid_client("realm_disabled")
     return AuthenticatedClient(client, method.NAME, secret.secret_id)

@@ -14,7 +14,7 @@ from issuer.realms import Addresses, Realm
 from issuer.refusals import MISSING_TOKEN, invalid_request
 from keys.key import IN_JWKS
 from realmint.protocol import jws
-from realmint.protocol.claims import ClaimError, audience, check_issuer, check_times, string
+from realmint.protocol.claims import ClaimError, audience, check_issuer, check_times, numeric_date, string
 from realmint.protocol.names import ACCESS_TOKEN_TYP, BEARER, JWT_TYP, format_scope
 
 _SUFFIX = "/introspect"
@@ -85,8 +85,7 @@ def _verify(token: str, request: Any) -> Mapping[str, Any]:
         check_issuer(claims, request.addresses.issuer)
         # Nodes' clocks differ, so a token just issued elsewhere is not "not yet valid"; expiry has no leeway.
         check_times(claims, request.now, leeway)
-        string(claims, "jti")
-        string(claims, "client_id")
+        _check_members(claims)
     except jws.JWSError as error:
         raise TokenNotActive(error.reason) from None
     except ClaimError as error:
@@ -94,6 +93,17 @@ def _verify(token: str, request: Any) -> Mapping[str, Any]:
     if claims["exp"] <= request.now:
         raise TokenNotActive("expired")
     return {**claims, "kid": verified.kid}
+
+
+def _check_members(claims: Mapping[str, Any]) -> None:
+    """What the answer is made of is there and of its type, should another version have signed it."""
+    for name in ("jti", "client_id", "sub", "realm"):
+        string(claims, name)
+    numeric_date(claims, "nbf")
+    audience(claims)
+    scope = claims.get("scope")
+    if not isinstance(scope, str) and not (isinstance(scope, list) and all(isinstance(part, str) for part in scope)):
+        raise ClaimError("claim_type", "scope")
 
 
 def _check_visible(claims: Mapping[str, Any], client: Client) -> None:

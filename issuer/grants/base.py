@@ -10,7 +10,7 @@ from authlib.oauth2.rfc6749.grants import BaseGrant, TokenEndpointMixin
 
 from issuer.clients import Client
 from issuer.realms import Realm
-from issuer.refusals import NO_SCOPE, invalid_scope, unauthorized_client
+from issuer.refusals import NO_SCOPE, invalid_client, invalid_scope, unauthorized_client
 from issuer.tokens import Authorization, issue, new_token_id
 from issuer.tokens.resources import audience
 from realmint.protocol.names import BEARER, ScopeError, format_scope, parse_scope
@@ -24,6 +24,13 @@ class TokenGrant(BaseGrant, TokenEndpointMixin):
     """Parameters that this grant reads, client authentication apart; any other is ignored."""
     REPEATABLE: tuple[str, ...] = ("resource",)
     """Parameters that may come more than once (RFC 8707 section 2)."""
+
+    def authenticate_token_endpoint_client(self) -> Client:
+        """A disabled realm lets nobody in here; its introspection goes on saying that a token is not active."""
+        client: Client = super().authenticate_token_endpoint_client()
+        if not self.request.realm.enabled:
+            raise invalid_client("realm_disabled")
+        return client
 
     def validate_token_request(self) -> None:
         """Every phase but the signing. Raises an OAuth2Error at the first that refuses."""
