@@ -1,0 +1,236 @@
+"""The documents that anybody may read: facts/security.md section I."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from keys import store as key_store
+from tests.issuer.conftest import READER, House
+from tests.support.issuer import BASE_URL, Issuer, header
+from tests.support.wire import JSON, REFUSALS, headers
+
+METADATA = "/.well-known/oauth-authorization-server"
+OPENID = "/.well-known/openid-configuration"
+JWKS = "/connect/jwk_uri"
+PRIVATE_MEMBERS = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
+
+
+def get(issuer: Issuer, path: str, **more: Any) -> Any:
+    return issuer.http.get(path, **more)
+
+
+def forms(realm: str) -> dict[str, str]:
+    """Every address form of a realm: what stands between the base and the endpoint."""
+    nested = "" if realm == "/" else realm.replace("/", "/realms/")
+    return {"canonical": f"/oauth2/realms/root{nested}", "older": "/oauth2" + ("" if realm == "/" else realm)}
+
+
+@pytest.mark.parametrize("base", ["", "/openam"])
+@pytest.mark.parametrize("realm", ["/", "/customers", "/customers/eu"])
+@pytest.mark.rfc("8414", "3.3")
+def test_128_the_issuer_is_the_same_at_every_address_and_is_the_one_that_was_asked(
+    make_issuer: Callable[..., Issuer], base: str, realm: str
+) -> None:
+    issuer = make_issuer(BASE_URL=BASE_URL + base)
+    issuer.runtime.boot()
+    for path in ("/customers", "/customers/eu"):
+        issuer.run(f"realms create {path}")
+    expected = BASE_URL + issuer.address("", realm)
+    documents = {get(issuer, f"{base}{form}{METADATA}").data for form in forms(realm).values()}
+    # RFC 8414 section 3.1: the well-known part goes between the origin and the path of the issuer.
+    documents |= {get(issuer, f"{METADATA}{base}{form}").data for form in forms(realm).values()}
+    (document,) = documents
+    found = json.loads(document)
+    assert found["issuer"] == expected
+    assert all(
+        found[name].startswith(expected + "/") for name in ("token_endpoint", "jwks_uri", "introspection_endpoint")
+    )
+    for form in forms(realm).values():
+        assert get(issuer, f"{base}{form}{OPENID}").json["issuer"] == expected
+    assert get(issuer, found["jwks_uri"].removeprefix(BASE_URL)).json["keys"]
+
+
+@pytest.mark.rfc("8414", "2")
+def test_129_metadata_is_whole_and_cacheable(house: House) -> None:
+    root = f"{BASE_URL}/oauth2/realms/root"
+    methods = ["client_secret_basic", "client_secret_post"]
+    expected = {
+        "issuer": root,
+        "token_endpoint": f"{root}/access_token",
+        "token_endpoint_auth_methods_supported": methods,
+        "grant_types_supported": ["client_credentials"],
+        "response_types_supported": [],
+        "introspection_endpoint": f"{root}/introspect",
+        "introspection_endpoint_auth_methods_supported": methods,
+        "jwks_uri": f"{root}{JWKS}",
+    }
+    response = get(house.issuer, house.issuer.address(METADATA))
+    assert {name: response.json[name] for name in expected} == expected
+    assert "scopes_supported" not in response.json  # an empty list is left out
+    found = headers(response)
+    assert found.pop("ETag").startswith('"')
+    assert found.pop("Date")
+    assert found == JSON | {"Cache-Control": "public, max-age=300", "Access-Control-Allow-Origin": "*"}
+    customers = get(house.issuer, house.issuer.address(METADATA, "/customers")).json
+    assert customers["scopes_supported"] == ["read", "write"]
+    openid = get(house.issuer, house.issuer.address(OPENID)).json
+    more = {"subject_types_supported": ["public"], "id_token_signing_alg_values_supported": ["ES256"]}
+    assert openid == response.json | more
+
+
+@pytest.mark.rfc("8414", "2")
+def test_129_what_is_advertised_is_what_is_served_and_nothing_else(house: House) -> None:
+    document = get(house.issuer, house.issuer.address(METADATA)).json
+    form = {"grant_type": "client_credentials", "scope": "read"}
+    works = {
+        "client_secret_basic": house.issuer.post("/access_token", form, house["svc"].basic),
+        "client_secret_post": house.issuer.post("/access_token", form | house["svc"].post),
+    }
+    assert {name for name, response in works.items() if response.status_code == 200} == set(
+        document["token_endpoint_auth_methods_supported"]
+    )
+    for grant_type in ("client_credentials", "password", "refresh_token", "authorization_code"):
+        served = house.issuer.token_response(house["svc"], grant_type=grant_type).status_code == 200
+        assert served == (grant_type in document["grant_types_supported"])
+    for name, address in document.items():
+        if name.endswith(("_endpoint", "_uri")):
+            assert get(house.issuer, address.removeprefix(BASE_URL)).status_code in (200, 405), name
+
+
+@pytest.mark.parametrize("suffix", [METADATA, OPENID, JWKS, "/access_token", "/introspect"])
+@pytest.mark.parametrize(
+    "front",
+    [
+        "/oauth2/realms/root/realms/nobody", "/oauth2/nobody", "/oauth2/realms/nobody", "/oauth2/realms",
+        "/oauth2/realms/root/realms/Customers", "/oauth2/CUSTOMERS", "/oauth2/realms/root/realms/customers.",
+        "/oauth2/realms/root/realms/customers/", "/oauth2/realms/root//realms/customers", "/oauth2//customers",
+        "/oauth2/realms/root/realms/", "/oauth2/realms/root/", "/oauth2/", "//oauth2", "/oauth2/./customers",
+        "/oauth2/realms/root/realms/..", "/oauth2/realms/root/realms/customers/..", "/oauth2/../oauth2",
+        "/oauth2/realms/root/realms/%2e%2e", "/oauth2/realms/root%2frealms%2fcustomers", "/oauth2/%63ustomers",
+        "/oauth2/realms/root/realms/customers%00", "/oauth2/customers%20", "/oauth2/customers;x=1", "/oauth2/root",
+        "/oauth2/realms/root/realms/root", "/OAuth2/customers", "/oauth2/custom\u0435rs", "/oauth2/customers/realms/root",
+        "/oauth2/realms/customers", "/oauth2/realms/root/customers", "/oauth2" + "/a" * 9, "/oauth2/" + "a" * 2000,
+    ],
+)  # fmt: skip
+def test_130_203_an_address_that_is_not_exactly_a_realms_is_404_with_one_body(
+    house: House, front: str, suffix: str
+) -> None:
+    response = house.issuer.http.open(front + suffix, method="POST" if suffix[1] in "ai" else "GET")
+    assert (response.status_code, response.json) == (
+        404,
+        {"error": "not_found", "error_description": REFUSALS["not_found"][1]},
+    )
+    assert "Location" not in response.headers
+
+
+def test_130_a_disabled_realm_still_serves_its_documents(issuer: Issuer) -> None:
+    # Ruled by design decision 18: APIs that hold its keys must still hear that its tokens are dead.
+    issuer.run("realms create /x")
+    before = {suffix: get(issuer, issuer.address(suffix, "/x")).data for suffix in (METADATA, OPENID, JWKS)}
+    issuer.run("realms disable /x")
+    issuer.clock.advance(3)
+    for suffix, data in before.items():
+        response = get(issuer, issuer.address(suffix, "/x"))
+        assert (response.status_code, response.data) == (200, data)
+
+
+@pytest.mark.parametrize("alg", ["ES256", "RS256", "PS256", "ES384", "EdDSA"])
+@pytest.mark.rfc("7517", "5")
+def test_131_132_the_key_set_is_public_named_and_for_signatures_only_in_every_state(issuer: Issuer, alg: str) -> None:
+    issuer.run(f"realms create /x --alg {alg}")
+    seen: set[str] = set()
+    for rotation in range(3):
+        response = get(issuer, issuer.address(JWKS, "/x"))
+        keys = response.json["keys"]
+        assert len(keys) == (2 if rotation == 0 else rotation + 2)
+        for key in keys:
+            assert not PRIVATE_MEMBERS & key.keys()
+            assert (key["use"], key["alg"]) == ("sig", alg)
+            assert key["kty"] in ("EC", "RSA", "OKP")
+        assert len({key["kid"] for key in keys}) == len(keys)
+        seen |= {key["kid"] for key in keys}
+        issuer.run("keys rotate --realm /x --force --reason test")
+        issuer.clock.advance(3)
+    assert len(seen) == 4
+
+
+def test_132_no_kid_is_in_two_realms(house: House) -> None:
+    kids = [key["kid"] for realm in ("/", "/customers") for key in get_keys(house.issuer, realm)]
+    assert len(kids) == len(set(kids)) == 4
+
+
+def get_keys(issuer: Issuer, realm: str = "/") -> list[dict[str, Any]]:
+    keys: list[dict[str, Any]] = get(issuer, issuer.address(JWKS, realm)).json["keys"]
+    return keys
+
+
+@pytest.mark.rfc("9110", "13.1.2")
+def test_133_the_key_set_has_an_etag_that_moves_with_it_and_a_bounded_age(issuer: Issuer) -> None:
+    address = issuer.address(JWKS)
+    first = get(issuer, address)
+    found = headers(first)
+    etag = found.pop("ETag")
+    assert not etag.startswith("W/")
+    assert found.pop("Date")
+    assert found == {
+        "Content-Type": "application/jwk-set+json",
+        "Cache-Control": f"public, max-age={issuer.runtime.settings.rotation.jwks_max_age}",
+        "Access-Control-Allow-Origin": "*",
+        "X-Content-Type-Options": "nosniff",
+    }
+    for sent, status in ((etag, 304), (f'"x", {etag}', 304), ("*", 304), ('"x"', 200), ("garbage", 200), ("", 200)):
+        response = get(issuer, address, headers={"If-None-Match": sent})
+        assert (response.status_code, response.data) == (status, b"" if status == 304 else first.data), sent
+        assert response.headers["ETag"] == etag
+    head = issuer.http.head(address)
+    assert (head.status_code, head.data, head.headers["ETag"]) == (200, b"", etag)
+    issuer.run("keys rotate")
+    issuer.clock.advance(2)
+    second = get(issuer, address, headers={"If-None-Match": etag})
+    assert second.status_code == 200
+    assert second.headers["ETag"] != etag
+    # What signs was in every set that was ever served, so nobody's copy is too old (keys.md).
+    kid = header(issuer.token(issuer.client(options=READER)))["kid"]
+    assert kid in {key["kid"] for key in first.json["keys"]}
+
+
+@pytest.mark.parametrize("name", ["Range", "If-Modified-Since", "If-Unmodified-Since", "If-Range"])
+def test_133_other_conditions_are_ignored(house: House, name: str) -> None:
+    for value in ("bytes=0-3", "garbage", "Mon, 23 Nov 2099 00:00:00 GMT", "\x00", '"x"'):
+        response = get(house.issuer, house.issuer.address(JWKS), headers={name: value})
+        assert (response.status_code, len(response.json["keys"])) == (200, 2)
+
+
+def test_133_documents_outlive_the_store_and_a_process_that_never_read_it_says_503(
+    make_issuer: Callable[..., Issuer], tmp_path: Any
+) -> None:
+    database = tmp_path / "outside.db"
+    issuer = make_issuer("one", f"sqlite:///{database}").setup()
+    fresh = make_issuer("two", f"sqlite:///{database}")
+    before = {suffix: get(issuer, issuer.address(suffix)).data for suffix in (METADATA, OPENID, JWKS)}
+    issuer.runtime.database.engine.dispose()
+    database.rename(tmp_path / "away.db")
+    for _ in range(3):
+        issuer.clock.advance(3600)
+        for suffix, data in before.items():
+            response = get(issuer, issuer.address(suffix))
+            assert (response.status_code, response.data) == (200, data)
+    for suffix in before:
+        response = get(fresh, fresh.address(suffix))
+        assert (response.status_code, response.json["error"]) == (503, "temporarily_unavailable")
+        assert response.headers["Retry-After"]
+        assert response.headers["Cache-Control"] == "no-store"
+        assert "max-age" not in str(response.headers)
+
+
+def test_131_nothing_private_is_loaded_for_a_key_that_does_not_sign(house: House) -> None:
+    with house.issuer.runtime.database.read() as connection:
+        _, keys = key_store.load(connection, 1)
+    view = house.issuer.runtime.registry.realm("/")
+    assert view is not None
+    assert len(keys) == 2
+    assert [type(signer).__name__ for signer in view.keys.signers.values()] == ["LocalSigner"]
+    assert "private" not in repr(view).lower()
+    assert "sealed" not in repr(view).replace("unsealed", "")
