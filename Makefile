@@ -46,7 +46,8 @@ lint: $(DEV)
 	$(BIN)/mypy
 
 bench: $(DEV)
-	@echo "nothing yet"
+	$(BIN)/python -m bench.token
+	$(BIN)/python -m bench.many_realms
 
 soak: $(DEV)
 	$(BIN)/python -m pytest -m soak

@@ -41,10 +41,12 @@ def parse_form(body: bytes, repeatable: Collection[str]) -> Mapping[str, list[st
 
 
 def _decode(raw: bytes) -> str:
-    if not _ENCODED.fullmatch(raw):
-        raise invalid_request("percent_encoding")
+    if b"%" in raw or b"+" in raw:
+        if not _ENCODED.fullmatch(raw):
+            raise invalid_request("percent_encoding")
+        raw = unquote_to_bytes(raw.replace(b"+", b" "))
     try:
-        text = unquote_to_bytes(raw.replace(b"+", b" ")).decode("utf-8")
+        text = raw.decode("utf-8")
     except UnicodeDecodeError:
         raise invalid_request("not_utf8") from None
     if _CONTROL.search(text):

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -10,6 +11,8 @@ from issuer.refusals import invalid_request
 from issuer.secrets import Secret
 
 _SCHEME = "basic"
+_BAD_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 MAX_HEADER = 4096
 """Longest Authorization header in characters that is looked at."""
 
@@ -81,11 +84,10 @@ def _parse_basic(header: str) -> tuple[str, str]:
 
 def _form_decode(text: str) -> str:
     """One value of application/x-www-form-urlencoded: always decoded, never tried both ways (#36)."""
-    for part in text.split("%")[1:]:
-        if len(part) < 2 or not all(char in "0123456789abcdefABCDEF" for char in part[:2]):
-            raise ValueError("bad percent-encoding")
-    value = unquote_to_bytes(text.replace("+", " ")).decode("utf-8")
-    if any(ord(char) < 0x20 or ord(char) == 0x7F for char in value):
+    if _BAD_PERCENT.search(text):
+        raise ValueError("bad percent-encoding")
+    value = unquote_to_bytes(text.replace("+", " ")).decode("utf-8") if "%" in text or "+" in text else text
+    if _CONTROL.search(value):
         raise ValueError("control character")
     return value
 

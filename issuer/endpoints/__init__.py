@@ -3,6 +3,8 @@
 Routes in every address form, the method rule and the metadata document follow from the list.
 """
 
+from collections.abc import Callable
+
 import flask
 from werkzeug.routing import BaseConverter, ValidationError
 
@@ -53,15 +55,8 @@ def register(app: flask.Flask, base_path: str) -> None:
     _add(app, f"{at_origin}/<realm:realm_path>", discovery.OAUTH)
     for name, check in (("healthz", health.healthz), ("readyz", health.readyz)):
         app.add_url_rule(f"{base_path}/{name}", name, check, methods=["GET"], provide_automatic_options=False)
-    app.before_request(_boot)
     app.after_request(_finish)
     app.wsgi_app = WholePath(app.wsgi_app)  # type: ignore[method-assign]
-
-
-def _boot() -> None:
-    # The first request under another server than `flask run` finds or makes the database.
-    if flask.request.endpoint in ENDPOINTS_BY_NAME:
-        runtime().boot()
 
 
 def _finish(response: flask.Response) -> flask.Response:
@@ -70,11 +65,21 @@ def _finish(response: flask.Response) -> flask.Response:
     return private_headers(response, private=private)
 
 
+def _booted(endpoint: Endpoint) -> Callable[[str], flask.Response]:
+    """The view; the first request under another server than `flask run` finds or makes the database."""
+
+    def view(realm_path: str) -> flask.Response:
+        runtime().boot()
+        return endpoint.view(realm_path)
+
+    return view
+
+
 def _add(app: flask.Flask, rule: str, endpoint: Endpoint, defaults: dict[str, str] | None = None) -> None:
     app.add_url_rule(
         rule,
         endpoint.name,
-        endpoint.view,
+        app.view_functions.get(endpoint.name) or _booted(endpoint),
         methods=list(endpoint.methods),
         defaults=defaults,
         provide_automatic_options=False,

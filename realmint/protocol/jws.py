@@ -105,7 +105,7 @@ def sign(claims: Mapping[str, Any], signer: Signer, typ: str) -> str:
 
     Header and signature come from the same signer, so a `kid` can never belong to another key.
     """
-    payload = json.dumps(claims, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    payload = _compact_json.encode(claims).encode()
     signing_input = _encoded_header(signer.alg, signer.kid, typ) + b"." + _b64encode(payload)
     return (signing_input + b"." + _b64encode(signer.sign(signing_input))).decode("ascii")
 
@@ -269,6 +269,7 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
+_compact_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False)
 _strict_json = json.JSONDecoder(
     object_pairs_hook=_unique,
     parse_int=_bounded_int,
