@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 from sqlalchemy import Connection, select
 
-from issuer import provisioning, schema
+from issuer import log, provisioning, schema
 from issuer.clients import Client
 from issuer.db import SchemaMissing, clients, realms
 from issuer.realms import Addresses
@@ -49,6 +49,7 @@ def create_missing(runtime: "Runtime", *, root_realm: bool) -> None:
             create_kek_file(runtime.settings.kek_path)
         if root_realm and not any_realm:
             provisioning.create_realm(runtime, "/", {})
+            log.event("changed", what="realm_created", realm="/")
 
 
 def keks_in_use(connection: Connection) -> set[str]:
@@ -67,6 +68,7 @@ def first_client(runtime: "Runtime") -> None:
             if connection.scalar(select(clients.c.id).limit(1)) is not None:
                 return
         made = provisioning.create_client(runtime, "/", FIRST_CLIENT, {"scopes": [FIRST_SCOPE]})
+        log.event("changed", what="client_created", realm="/", client_id=FIRST_CLIENT, secret_id=made.stored.secret_id)
     assert made.secret is not None  # generated, not imported
     if sys.stdout.isatty():
         secret = made.secret

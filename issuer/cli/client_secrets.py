@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from issuer import provisioning, stores
+from issuer.cli.changes import log_change
 from issuer.cli.refusals import translate
 from issuer.db import record_change
 from issuer.provisioning import NewSecret
@@ -56,6 +57,10 @@ def _add_add(commands: click.Group, runtime: Runtime) -> None:
         made = provisioning.add_secret(
             runtime, realm_path, client_id, imported=imported, expires_in=expires_in, overlap=overlap
         )
+        log_change(
+            runtime, "secret_added", realm_path, client_id=client_id,
+            secret_id=made.stored.secret_id, expires_at=made.stored.expires_at, overlap=overlap,
+        )  # fmt: skip
         shown = {**shape(made.stored), **once(made, dry_run=dry_run)}
         if as_json:
             print_json({"changed": True, **shown})
@@ -94,6 +99,7 @@ def _add_revoke(commands: click.Group, runtime: Runtime) -> None:
             if not stores.revoke_secret(connection, client.id, secret_id, runtime.database.now(connection)):
                 not_found(f"{client_id} has no secret {secret_id}")
             record_change(connection, realm.id, client_id)
+        log_change(runtime, "secret_revoked", realm.path, client_id=client_id, secret_id=secret_id)
         if as_json:
             print_json({"changed": True, "realm": realm_path, "client_id": client_id, "secret_id": secret_id})
         else:

@@ -6,6 +6,7 @@ import click
 
 from issuer import provisioning, stores
 from issuer.cli import client_secrets
+from issuer.cli.changes import log_change
 from issuer.cli.client_options import client_options, client_values
 from issuer.cli.refusals import translate
 from issuer.clients import MARKERS, Client
@@ -62,6 +63,9 @@ def _add_create(commands: click.Group, runtime: Runtime) -> None:
         made = provisioning.create_client(
             runtime, realm_path, client_id, values, imported=imported, expires_in=expires_in
         )
+        log_change(
+            runtime, "client_created", realm.path, client_id=made.client.client_id, secret_id=made.stored.secret_id
+        )
         audiences = realm.default_audience or made.client.default_audience or made.client.audiences
         if made.client.scopes - MARKERS and not audiences:
             click.echo(
@@ -117,6 +121,8 @@ def _add_update(commands: click.Group, runtime: Runtime) -> None:
                 stores.update_client(connection, client.id, values)
                 record_change(connection, realm.id, client_id)
             client = provisioning.find_client(connection, realm, client_id)
+        if values:
+            log_change(runtime, "client_updated", realm.path, client_id=client_id, members=sorted(values))
         _print_change(shape(realm, client), as_json, changed=bool(values))
 
 
@@ -150,6 +156,9 @@ def _switch(
             stores.update_client(connection, client.id, {"enabled": enabled, **cut_off})
             record_change(connection, realm.id, client_id)
         client = provisioning.find_client(connection, realm, client_id)
+    if changed:
+        what = "client_enabled" if enabled else "client_disabled"
+        log_change(runtime, what, realm.path, client_id=client_id, keep_tokens=(keep_tokens and not enabled) or None)
     _print_change(shape(realm, client), as_json, changed=changed)
 
 
@@ -169,6 +178,7 @@ def _add_delete(commands: click.Group, runtime: Runtime) -> None:
             client = provisioning.find_client(connection, realm, client_id)
             stores.delete_client(connection, client.id, runtime.database.now(connection))
             record_change(connection, realm.id, client_id)
+        log_change(runtime, "client_deleted", realm.path, client_id=client_id)
         if as_json:
             print_json({"changed": True, "realm": realm_path, "client_id": client_id})
         else:

@@ -2,7 +2,7 @@
 
 import click
 
-from issuer import schema
+from issuer import log, schema
 from issuer.cli.refusals import translate
 from issuer.db import SCHEMA, SchemaMissing
 from issuer.runtime import Runtime
@@ -24,6 +24,7 @@ def group(runtime: Runtime) -> click.Group:
             runtime.database.create_file()
             schema.upgrade(runtime.database)
             changed = True
+            log.event("changed", what="schema_upgraded", schema=SCHEMA)
         if as_json:
             print_json({"changed": changed, "schema": SCHEMA})
         else:

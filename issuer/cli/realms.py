@@ -6,6 +6,7 @@ import click
 from sqlalchemy import Connection
 
 from issuer import provisioning, stores
+from issuer.cli.changes import log_change
 from issuer.cli.refusals import translate
 from issuer.db import record_change
 from issuer.grants import GRANTS_BY_NAME
@@ -93,6 +94,7 @@ def _add_create(commands: click.Group, runtime: Runtime) -> None:
         values = _values(given, dict(REALM_DEFAULTS))
         runtime.prepare_change(dry_run, root_realm=path != "/")
         realm = provisioning.create_realm(runtime, path, values)
+        log_change(runtime, "realm_created", realm.path)
         _print_change(runtime, realm, as_json)
 
 
@@ -179,6 +181,9 @@ def _switch(runtime: Runtime, path: str, enabled: bool, keep_tokens: bool, as_js
             change(connection, realm, runtime.database.now(connection))
             record_change(connection, realm.id)
         realm = provisioning.find_realm(connection, path)
+    if changed:
+        what = "realm_enabled" if enabled else "realm_disabled"
+        log_change(runtime, what, realm.path, keep_tokens=(keep_tokens and not enabled) or None)
     _print_change(runtime, realm, as_json, changed=changed)
 
 
@@ -202,6 +207,7 @@ def _add_delete(commands: click.Group, runtime: Runtime) -> None:
             stores.delete_realm(connection, realm.id, now)
             key_store.revoke_key_set(connection, realm.id, "realm deleted", now)
             record_change(connection, realm.id)
+        log_change(runtime, "realm_deleted", realm.path)
         if as_json:
             print_json({"changed": True, "realm": path})
         else:
