@@ -43,7 +43,9 @@ def register(app: flask.Flask) -> None:
 
 
 def _refused(error: OAuth2Error) -> flask.Response:
-    description = GRANT_NOT_ALLOWED if isinstance(error, UnauthorizedClientError) else error.description
+    description, reason = error.description, getattr(error, "reason", None)
+    if isinstance(error, UnauthorizedClientError):  # mostly Authlib's own, which names nothing
+        description, reason = GRANT_NOT_ALLOWED, reason or "grant_not_allowed"
     response = _json(error.status_code, error.error, description)
     request = flask.g.get("oauth_request")
     realm_path = flask.g.get("realm_path")
@@ -58,7 +60,7 @@ def _refused(error: OAuth2Error) -> flask.Response:
         client_id=_claimed_client_id(request),
         endpoint=flask.request.endpoint,
         error=error.error,
-        reason=getattr(error, "reason", None),
+        reason=reason,
     )
     return response
 
@@ -79,6 +81,11 @@ def _undecidable(error: Exception) -> flask.Response:
 
 def _routing(error: HTTPException) -> flask.Response:
     if isinstance(error, NotFound):
+        if flask.request.endpoint is not None:  # the address is one of ours, but for its realm
+            realm_path = (flask.request.view_args or {}).get("realm_path")
+            log.event(
+                "refused", realm=realm_path, endpoint=flask.request.endpoint, error="not_found", reason="unknown_realm"
+            )
         return _json(404, "not_found", NOT_FOUND)
     if isinstance(error, MethodNotAllowed):
         response = _json(405, "method_not_allowed", METHOD_NOT_ALLOWED)
