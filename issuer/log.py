@@ -1,10 +1,12 @@
 """One line per event, as text or JSON: who, what, which jti and kid, and why. Never a token or a secret.
 
-Values are escaped and cut, so that nothing a client sends can forge or break a line (#207).
+Values are escaped and cut, so that nothing a client sends can forge or break a line (#207). A log that cannot be
+written refuses nobody: its lines are lost, and how many is the first thing it says when it can be written again (#209).
 """
 
 import json
 import logging
+import re
 import sys
 from typing import Any
 
@@ -12,6 +14,9 @@ from realmint.protocol import system_clock
 
 LOGGER = logging.getLogger("realmint")
 MAX_VALUE = 256
+"""Characters of one value that are written."""
+_MAX_ITEMS = 16
+_QUERY = re.compile(r"\?\S*")
 
 
 def event(name: str, *, level: str = "INFO", **fields: Any) -> None:
@@ -25,25 +30,53 @@ def configure(level: str, style: str) -> None:
     """Sends the events to standard error, in `text` or `json`, and keeps libraries' debug talk out.
 
     Authlib's loggers write whole token responses at DEBUG (facts L12): they are capped at INFO whatever the
-    level of ours.
+    level of ours. The development server writes addresses: without their queries, where a client that errs puts
+    its secret (#9).
     """
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler(sys.stderr)
     handler.setFormatter(_JSON() if style == "json" else _Text())
     LOGGER.handlers = [handler]
     LOGGER.setLevel(level)
     LOGGER.propagate = False
     logging.getLogger("authlib").setLevel(logging.INFO)
+    logging.getLogger("werkzeug").addFilter(_without_query)
 
 
 def clean(value: Any) -> Any:
-    """A value fit for one line: numbers as they are, text escaped to printable ASCII and cut."""
-    if isinstance(value, bool | int | float):
+    """A value fit for one line: numbers as they are, text escaped to printable ASCII and cut, lists cut."""
+    if isinstance(value, bool) or (isinstance(value, int) and abs(value) < 2**63):
+        return value
+    if isinstance(value, float) and abs(value) < 1e300:  # JSON has no word for infinity and NaN
         return value
     if isinstance(value, list | tuple):
-        return [clean(item) for item in value]
-    text = str(value)
+        return [clean(item) for item in value[:_MAX_ITEMS]]
+    text = hex(value) if isinstance(value, int) else str(value)
     cut = text[:MAX_VALUE].encode("unicode_escape", "backslashreplace").decode("ascii")
     return cut + "..." if len(text) > MAX_VALUE else cut
+
+
+class _Handler(logging.StreamHandler[Any]):
+    """Counts what could not be written, and says so once it can; prints no traceback in its place."""
+
+    def __init__(self, stream: Any) -> None:
+        super().__init__(stream)
+        self._lost = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        before = self._lost
+        super().emit(record)
+        if before and self._lost == before:
+            self._lost = 0
+            event("log_lines_lost", count=before, level="WARNING")
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 - the base class's name
+        self._lost += 1
+
+
+def _without_query(record: logging.LogRecord) -> bool:
+    if isinstance(record.args, tuple):
+        record.args = tuple(_QUERY.sub("?", arg) if isinstance(arg, str) else arg for arg in record.args)
+    return True
 
 
 class _JSON(logging.Formatter):
@@ -60,6 +93,8 @@ class _Text(logging.Formatter):
 
 
 def _quoted(value: Any) -> str:
+    if isinstance(value, list):
+        value = ",".join(map(str, value))
     text = json.dumps(value) if not isinstance(value, str) else value
     return json.dumps(text) if " " in text or '"' in text or "=" in text or not text else text
 
