@@ -15,8 +15,10 @@ from issuer import provisioning
 from issuer.log import LOGGER
 from issuer.runtime import Runtime
 from issuer.settings import Settings
+from keys.audit import Actor
 
 Call = Callable[[], None]
+ACTOR = Actor("bench", "bench")
 
 
 def issuer(folder: Path, **environ: str) -> tuple[flask.Flask, Runtime]:

@@ -44,7 +44,9 @@ def load(url: str, folder: Path, realm_count: int, client_count: int) -> str:
             for number in range(first, min(first + BATCH, realm_count + 1)):
                 connection.execute(realms.insert().values(**realm_row(number)))
                 pair = (generate_key("ES256"), generate_key("ES256"))
-                store.create_key_set(connection, number, [pair], runtime.sealer(), max_lifetime=3600, now=1)
+                store.create_key_set(
+                    connection, number, [pair], runtime.sealer(), harness.ACTOR, max_lifetime=3600, now=1
+                )
         progress("realms", min(first + BATCH - 1, realm_count), realm_count, started)
     started = time.perf_counter()
     for first in range(1, client_count + 1, BATCH):

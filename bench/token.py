@@ -16,7 +16,7 @@ def main() -> None:
         calls = {"empty view": harness.post(harness.empty_view(), "/empty")}
         app, runtime = harness.issuer(Path(folder))
         for alg in ALGORITHMS:
-            provisioning.create_realm(runtime, f"/{alg.lower()}", {"signing_algs": [alg]})
+            provisioning.create_realm(runtime, f"/{alg.lower()}", {"signing_algs": [alg]}, harness.ACTOR)
             credentials = harness.client(runtime, f"/{alg.lower()}")
             path = f"/oauth2/realms/root/realms/{alg.lower()}/access_token"
             calls[f"token {alg}"] = harness.token(app, credentials, path)

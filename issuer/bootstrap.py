@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import secrets
 import shlex
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ from issuer.clients import Client
 from issuer.db import SchemaMissing, clients, realms
 from issuer.realms import Addresses
 from keys import store as key_store
+from keys.audit import Actor
+from keys.files import write_private
 from keys.sealing import create_kek_file
 
 if TYPE_CHECKING:
@@ -48,7 +51,7 @@ def create_missing(runtime: "Runtime", *, root_realm: bool) -> None:
             # Only while no key row exists: a missing one later is a fault, never a reason to make another.
             create_kek_file(runtime.settings.kek_path)
         if root_realm and not any_realm:
-            provisioning.create_realm(runtime, "/", {})
+            provisioning.create_realm(runtime, "/", {}, Actor("first start", secrets.token_hex(8)))
             log.event("changed", what="realm_created", realm="/")
 
 
@@ -74,7 +77,9 @@ def first_client(runtime: "Runtime") -> None:
         secret = made.secret
     else:
         path = runtime.settings.instance_path / "first-client.json"
-        _write_private(path, {"client_id": made.client.client_id, "client_secret": made.secret})
+        path.unlink(missing_ok=True)
+        content = {"client_id": made.client.client_id, "client_secret": made.secret}
+        write_private(path, json.dumps(content).encode() + b"\n")
         click.echo(f"The secret of the first client is in {path}")
         reader = "import json, sys; print(json.load(open(sys.argv[1]))['client_secret'])"
         secret = f'$(python3 -c "{reader}" {shlex.quote(str(path))})'
@@ -95,14 +100,6 @@ def _try_it(runtime: "Runtime", client: Client, secret: str) -> str:
         f"    {token_endpoint}",
         "",
     ))  # fmt: skip
-
-
-def _write_private(path: Path, content: dict[str, str]) -> None:
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(content, file)
-        file.write("\n")
 
 
 @contextmanager

@@ -32,7 +32,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
-from keys.store import metadata
+from keys.tables import metadata
 from realmint.protocol import Clock, system_clock
 
 SCHEMA = "0001"
@@ -205,7 +205,7 @@ class Database:
         """
         if self.is_sqlite or self._clock is not system_clock:
             return self._clock()
-        return int(connection.scalar(select(func.floor(func.extract("epoch", func.now())))) or 0)
+        return int(connection.scalar(select(func.floor(func.extract("epoch", func.clock_timestamp())))) or 0)
 
     def check_schema(self) -> None:
         """Raises SchemaMissing unless the schema is the one this code works with."""

@@ -11,6 +11,7 @@ from issuer.db import record_change
 from issuer.realms import REALM_DEFAULTS, Realm, parse_path
 from issuer.secrets import Kind, Secret
 from keys import store as key_store
+from keys.audit import Actor
 from keys.key import generate
 
 if TYPE_CHECKING:
@@ -50,8 +51,8 @@ class NewSecret:
     secret: str | None = field(repr=False)
 
 
-def create_realm(runtime: "Runtime", path: str, values: Mapping[str, Any]) -> Realm:
-    """A new realm with an active key and a standby for each of its algorithms.
+def create_realm(runtime: "Runtime", path: str, values: Mapping[str, Any], actor: Actor) -> Realm:
+    """A new realm with an active key and a standby for each of its algorithms, made by `actor`.
 
     Raises RealmPathError, stores.NameTaken.
     """
@@ -69,6 +70,7 @@ def create_realm(runtime: "Runtime", path: str, values: Mapping[str, Any]) -> Re
             realm_id,
             pairs,
             runtime.sealer(),
+            actor,
             max_lifetime=settings["max_access_token_lifetime"],
             now=now,
         )

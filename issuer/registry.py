@@ -2,6 +2,8 @@
 
 A known client costs no SQL. Once per SNAPSHOT_REFRESH one thread asks the change log what moved and drops
 just that (design decision 15); nothing is loaded before it is asked for, and everything held is bounded.
+A realm's last view is kept behind what is held: its keys are published on when the store is out of reach, and
+a signer that was opened once goes on when its key-encryption key is lost (design decision 19).
 """
 
 import threading
@@ -19,11 +21,9 @@ from issuer.realms import Addresses, Realm
 from issuer.secrets import Secret, SecretVerifier, TooManyAttempts
 from keys import store as key_store
 from keys.jwks import KeySet, key_set
+from keys.policy import RotationPolicy
 from keys.sealing import Sealer
 from realmint.protocol import Monotonic
-
-STALE_FACTOR = 10
-"""A process that cannot read the store for this many refreshes stops signing (interface section 6)."""
 
 Value = TypeVar("Value")
 
@@ -84,7 +84,7 @@ _MISSING = _Missing()
 
 
 class Registry:
-    """What one process holds of the store. `refresh` is SNAPSHOT_REFRESH in seconds."""
+    """What one process holds of the store."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class Registry:
         failures: FailureLimit,
         *,
         base_url: str,
-        refresh: int,
+        policy: RotationPolicy,
         monotonic: Monotonic,
     ) -> None:
         self.marks = Marks(database)
@@ -104,12 +104,14 @@ class Registry:
         self._verifier = verifier
         self._failures = failures
         self._base_url = base_url
-        self._refresh = refresh
-        self._polling = threading.Lock()
+        self._policy = policy
+        self._lock = threading.Lock()
+        self._flight: threading.Event | None = None
         self._generation: int | None = None
         self._read_at = float("-inf")
         self._tried_at = float("-inf")
         self._views: Bounded[RealmView | _Missing] = Bounded(1024)
+        self._last_views: Bounded[RealmView | _Missing] = Bounded(1024)
         self._paths: dict[int, str] = {}
         self._clients: Bounded[Client | _Missing] = Bounded(20_000)
         # Absences are bounded apart, so that a flood of made-up names evicts nobody real.
@@ -128,7 +130,13 @@ class Registry:
             return view
         if self._absent.get(path, False):
             return None
-        return self._load_realm(path)
+        try:
+            return self._load_realm(path)
+        except STORE_ERRORS:
+            last = self._last_views.get(path, _MISSING)
+            if for_signing or not isinstance(last, RealmView):
+                raise
+            return last
 
     def client(self, realm_id: int, client_id: str) -> Client | None:
         """The client of this name in the realm, or None. Raises one of STORE_ERRORS."""
@@ -151,24 +159,41 @@ class Registry:
         return self._monotonic() - self._read_at
 
     def _keep_fresh(self, for_signing: bool) -> None:
-        if self.age() < self._refresh:
+        refresh = self._policy.snapshot_refresh
+        if self.age() < refresh:
             return
-        # One thread asks; the others go on with what they hold.
-        if self._monotonic() - self._tried_at >= min(self._refresh, 1) and self._polling.acquire(blocking=False):
-            try:
-                self._poll()
-            except STORE_ERRORS:
-                log.event("store_unreachable", snapshot_age=round(min(self.age(), 1e6)), level="WARNING")
-            finally:
-                self._tried_at = self._monotonic()
-                self._polling.release()
-        if for_signing and self._generation is not None and self.age() >= self._refresh * STALE_FACTOR:
+        if self._monotonic() - self._tried_at >= min(refresh, 1):
+            self._poll_shared()
+        if for_signing and self._generation is not None and self.age() >= self._policy.snapshot_max_age:
             raise SnapshotTooOld
+
+    def _poll_shared(self) -> None:
+        """One thread asks. The others go on with what they hold while it is young; after a quiet time, in which
+        nobody asked, they wait for the answer."""
+        with self._lock:
+            leader = self._flight is None
+            flight = self._flight = self._flight or threading.Event()
+        if not leader:
+            if self.age() >= 2 * self._policy.snapshot_refresh:
+                flight.wait(self._policy.snapshot_refresh)
+            return
+        try:
+            self._poll()
+        except STORE_ERRORS:
+            log.event("store_unreachable", snapshot_age=round(min(self.age(), 1e6)), level="WARNING")
+        finally:
+            self._tried_at = self._monotonic()
+            with self._lock:
+                self._flight = None
+            flight.set()
 
     def _poll(self) -> None:
         asked_at = self._monotonic()
         with self._database.read() as connection:
             generation, changes = stores.changes_since(connection, self._generation)
+        if self._generation is not None and generation < self._generation:
+            # Somebody put an older backup in the place of the database (#188): what it says counts from now on.
+            log.event("store_went_back", held=self._generation, found=generation, level="ERROR")
         if changes is None:
             self._drop_everything()
         else:
@@ -201,11 +226,18 @@ class Registry:
             if realm is None:
                 self._hold(generation, lambda: self._absent.put(path, True))
                 return None
-            keys_generation, keys = key_store.load(connection, realm.id)
-        view = RealmView(realm, Addresses(self._base_url, realm.path), key_set(keys, keys_generation, self._sealer()))
+            stored = key_store.load(connection, realm.id)
+        last = self._last_views.get(path, _MISSING)
+        # Of a realm that was deleted and made again under its path, nothing is kept (#204).
+        previous = last.keys if isinstance(last, RealmView) and last.realm.id == realm.id else None
+        keys = key_set(stored.keys, stored.generation, self._sealer(), previous)
+        if not keys.unsealed:
+            log.event("key_not_opened", realm=path, level="ERROR")
+        view = RealmView(realm, Addresses(self._base_url, realm.path), keys)
 
         def put() -> None:
             self._views.put(path, view)
+            self._last_views.put(path, view)
             self._paths[realm.id] = path
 
         self._hold(generation, put)

@@ -1,6 +1,7 @@
 """What one process works with: settings, database, sealer, registry and server, wired once."""
 
 import threading
+from pathlib import Path
 
 from issuer import bootstrap
 from issuer.db import Database
@@ -10,7 +11,7 @@ from issuer.registry import Registry
 from issuer.secrets import SecretVerifier
 from issuer.server import IssuerServer
 from issuer.settings import Settings
-from keys.sealing import Sealer, SealingError, read_kek_file
+from keys.sealing import Sealer, SealingError, forbid_core_dumps, read_kek_file
 from realmint.protocol import Clock, Monotonic
 
 
@@ -29,7 +30,7 @@ class Runtime:
             self.verifier,
             self.failures,
             base_url=settings.base_url,
-            refresh=settings.rotation.snapshot_refresh,
+            policy=settings.rotation,
             monotonic=monotonic,
         )
         self.server = IssuerServer(self.registry, clock)
@@ -41,6 +42,7 @@ class Runtime:
     def sealer(self) -> Sealer:
         """The sealer over the given key-encryption keys. Raises SealingError when there is none."""
         if self._sealer is None:
+            forbid_core_dumps()
             self._sealer = Sealer(self.settings.keks or read_kek_file(self.settings.kek_path))
         return self._sealer
 
@@ -75,6 +77,13 @@ class Runtime:
             self.database.check_schema()
         else:
             self.boot(root_realm=root_realm)
+
+    def private_files(self) -> list[Path]:
+        """Files and folders that nobody but their owner should read."""
+        files = [self.database.path] if self.database.is_sqlite else []
+        if self.settings.embedded:
+            files += [self.settings.instance_path, self.settings.instance_path / "first-client.json"]
+        return files
 
     def check_key_encryption_key(self) -> None:
         """Raises SealingError when private halves in use are sealed under a key that is not given."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from keys.rotation import RotationPolicy
+from keys.policy import RotationPolicy
 from keys.sealing import KeyEncryptionKey, SealingError, parse_keks, read_kek_file
 
 PREFIX = "REALMINT_"

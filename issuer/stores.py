@@ -10,7 +10,7 @@ from issuer.clients import Client
 from issuer.db import change_head, change_log, client_secrets, clients, realms
 from issuer.realms import REALM_DEFAULTS, Realm
 from issuer.secrets import SALT_BYTES, Kind, Secret
-from keys.store import keys
+from keys.tables import keys
 
 _REALM_FIELDS = tuple(Realm.__dataclass_fields__)
 _CLIENT_FIELDS = tuple(name for name in Client.__dataclass_fields__ if name not in ("secrets", "last_used_at"))

@@ -1,7 +1,10 @@
 """What our commands have in common: exit codes, refusals, durations, JSON for scripts and tables for people."""
 
 import json
+import os
+import pwd
 import re
+import secrets
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -12,6 +15,8 @@ import click
 from flask.cli import AppGroup
 from sqlalchemy.exc import DBAPIError
 
+from keys.audit import Actor
+from keys.key import KeyRefused
 from keys.rotation import GateNotMet, RotationRefused
 from keys.sealing import SealingError
 from keys.store import LostRace
@@ -43,9 +48,13 @@ class Refused(click.ClickException):
         context = click.get_current_context(silent=True)
         self._as_json = bool(context and context.params.get("as_json"))
 
+    def shape(self) -> dict[str, Any]:
+        """As --json shows it."""
+        return {"changed": False, "error": self.error, "message": self.message, **self._more}
+
     def show(self, file: Any = None) -> None:
         if self._as_json:
-            click.echo(json.dumps({"changed": False, "error": self.error, "message": self.message, **self._more}))
+            click.echo(json.dumps(self.shape()))
         else:
             super().show(file)
 
@@ -59,12 +68,20 @@ class _Command(click.Command):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
-            group = ctx.parent.command if ctx.parent else None
-            translate = group.translate if isinstance(group, Commands) else None
-            refused = _common(error) or (translate(error) if translate else None)
+            refused = refusal(error)
             if refused is None:
                 raise
             raise refused from error
+
+
+def refusal(error: Exception) -> Refused | None:
+    """`error` as the refusal of the command that is running, or None for a fault of ours."""
+    if isinstance(error, Refused):
+        return error
+    context = click.get_current_context(silent=True)
+    group = context.parent.command if context and context.parent else None
+    translate = group.translate if isinstance(group, Commands) else None
+    return _common(error) or (translate(error) if translate else None)
 
 
 class Commands(AppGroup):
@@ -79,18 +96,33 @@ class Commands(AppGroup):
 
 def _common(error: Exception) -> Refused | None:
     if isinstance(error, GateNotMet):
-        now = int(datetime.now(UTC).timestamp())  # noqa: TID251 - for people, beside the absolute instant
-        message = f"{error} ({when(error.retry_at)}); --force --reason TEXT goes past the gate"
-        return Refused(error.error, message, Exit.GATE, retry_at=error.retry_at, retry_after=error.retry_at - now)
+        return _gate(error)
     if isinstance(error, RotationRefused):
-        return Refused(error.error, str(error), Exit.NOT_FOUND)
-    if isinstance(error, LostRace):
-        return Refused("lost_race", "another process changed these keys first; nothing was changed", Exit.LOST_RACE)
-    if isinstance(error, SealingError):
-        return Refused("wrong_kek", str(error), Exit.WRONG_KEK)
-    if isinstance(error, DBAPIError):
-        return Refused("store_unavailable", f"the database cannot be used: {error.orig}", Exit.STORE)
+        return Refused(error.error, str(error), _REFUSALS.get(error.error, Exit.USAGE))
+    for kind, code, exit_code, message in _FAULTS:
+        if isinstance(error, kind):
+            return Refused(code, message.format(getattr(error, "orig", error)), exit_code)
     return None
+
+
+_FAULTS: tuple[tuple[type[Exception], str, Exit, str], ...] = (
+    (KeyRefused, "key_refused", Exit.USAGE, "{}"),
+    (LostRace, "lost_race", Exit.LOST_RACE, "another process changed these keys first; nothing was changed"),
+    (SealingError, "wrong_kek", Exit.WRONG_KEK, "{}"),
+    (DBAPIError, "store_unavailable", Exit.STORE, "the database cannot be used: {}"),
+)
+_REFUSALS = {"no_standby": Exit.NOT_FOUND, "not_found": Exit.NOT_FOUND, "held": Exit.GATE}
+"""Exit codes of refusals by the state machine; the others are usage."""
+
+
+def _gate(error: GateNotMet) -> Refused:
+    if error.retry_at is None:
+        return Refused(error.error, str(error), Exit.GATE)
+    left = error.retry_at - error.now
+    message = (
+        f"{error}; try from {when(error.retry_at)} on (in {span(left)}), or pass the gate with --force --reason TEXT"
+    )
+    return Refused(error.error, message, Exit.GATE, retry_at=error.retry_at, retry_after=left)
 
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -111,12 +143,14 @@ class Duration(click.ParamType[int]):
 
 
 def options(*wanted: str) -> Callable[[Function], Function]:
-    """The options that commands share, by name: realm, json, dry_run, yes."""
+    """The options that commands share, by name: realm, json, dry_run, yes, force, reason."""
     made = {
         "realm": click.option("--realm", "realm_path", default="/", show_default=True, help="Path of the realm."),
         "json": click.option("--json", "as_json", is_flag=True, help="One JSON value on standard output."),
         "dry_run": click.option("--dry-run", is_flag=True, help="Check everything, change nothing."),
         "yes": click.option("--yes", is_flag=True, help="Do not ask."),
+        "force": click.option("--force", is_flag=True, help="Go past the gate; goes with --reason."),
+        "reason": click.option("--reason", help="Why, for the audit."),
     }
 
     def decorate(function: Function) -> Function:
@@ -125,6 +159,19 @@ def options(*wanted: str) -> Callable[[Function], Function]:
         return function
 
     return decorate
+
+
+def operator(reason: str | None = None, operation: str = "") -> Actor:
+    """Who runs this command, as the machine knows them, for the audit."""
+    number = os.geteuid()
+    try:
+        name = pwd.getpwuid(number).pw_name
+    except KeyError:
+        name = str(number)
+    behind = os.environ.get("SUDO_USER", "")
+    if behind.isprintable() and 0 < len(behind) <= 64 and behind != name:
+        name = f"{name} ({behind})"
+    return Actor(f"cli:{name}", operation or secrets.token_hex(8), reason)
 
 
 def confirm(question: str, yes: bool) -> None:
@@ -180,6 +227,16 @@ def shown(value: Any, name: str) -> str:
 def when(instant: int) -> str:
     """An instant in UTC."""
     return datetime.fromtimestamp(instant, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def span(seconds: int) -> str:
+    """A duration as people say it, in its two largest units."""
+    left, parts = max(seconds, 0), list[str]()
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        if left >= size and len(parts) < 2:
+            parts.append(f"{left // size} {unit}")
+            left %= size
+    return " ".join(parts) or "0 s"
 
 
 def words(values: Iterable[str]) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from keys import key as key_module
 from keys.key import IN_JWKS, Key, LocalSigner, State
 from keys.sealing import Sealer, SealingError
-from realmint.protocol.jws import Signer, VerificationKey, verification_key
+from realmint.protocol.jws import JWSError, Signer, VerificationKey, verification_key
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def key_set(keys: Sequence[Key], generation: int, sealer: Sealer, previous: KeyS
     signers: dict[str, Signer] = {}
     unsealed = True
     for key in shown:
-        if key.state is State.ACTIVE:
+        if key.state is State.ACTIVE and key.alg in key_module.ALGORITHMS:
             try:
                 signers[key.alg] = open_signer(key, sealer)
             except SealingError:
@@ -56,12 +56,20 @@ def key_set(keys: Sequence[Key], generation: int, sealer: Sealer, previous: KeyS
     return KeySet(
         generation=generation,
         signers=signers,
-        published={key.kid: verification_key(dict(key.public_jwk)) for key in shown},
+        published={key.kid: readable for key in shown if (readable := _readable(key))},
         document=raw,
         etag=hashlib.sha256(raw).hexdigest()[:32],
         unsealed=unsealed,
         keys=tuple(shown),
     )
+
+
+def _readable(key: Key) -> VerificationKey | None:
+    """A key of an algorithm that only a later version knows is published all the same (#199)."""
+    try:
+        return verification_key(dict(key.public_jwk))
+    except JWSError:
+        return None
 
 
 def open_signer(key: Key, sealer: Sealer) -> LocalSigner:

@@ -1,121 +1,368 @@
-"""When keys may change hands: the policy, its gates, and the plan of a rotation. Pure.
+"""The state machine of keys: for each thing that may happen to a key set, a plan. Pure.
 
-A gate is computed from stored instants, so that a change of policy never strands a key. Symbols of the
-comments: C verifier_cache_max, F fetch time, P snapshot_refresh, E clock_error, K verifier_leeway.
+A plan is decided from the stored keys and one reading of the clock, and carried out by keys/store.py in one
+transaction. States and gates: keys/__init__.py and keys/policy.py.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from keys.key import Key, Material, State
+from keys.policy import (
+    Reading,
+    RotationPolicy,
+    absent_until,
+    droppable_at,
+    last_signature_at,
+    promotable_at,
+)
 
-FETCH_SECONDS = 5
-"""F: longest time a verifier's fetch of the JWKS takes."""
+Fresh = Callable[[str], Material]
+"""A new key for an algorithm, not yet stored."""
 
 
 class RotationRefused(Exception):
-    """The rotation may not happen. `error` is a short code, the message says why and names no secrets."""
+    """It may not happen. `error` is a short code, the message says why and names no secrets."""
 
-    error = "refused"
+    def __init__(self, error: str, message: str) -> None:
+        super().__init__(message)
+        self.error = error
 
 
 class GateNotMet(RotationRefused):
-    """Too early: some verifier may not know the standby yet. `retry_at` is the instant of the gate."""
+    """Too early at `now`, or the clock cannot be believed. `retry_at` is the instant of the gate, if there is one."""
 
-    error = "gate_not_met"
-
-    def __init__(self, alg: str, retry_at: int) -> None:
-        super().__init__(f"the {alg} standby may not sign before {retry_at}: a verifier may not have fetched it yet")
+    def __init__(self, error: str, message: str, now: int, retry_at: int | None = None) -> None:
+        super().__init__(error, message)
+        self.now = now
         self.retry_at = retry_at
 
 
-class NoStandby(RotationRefused):
-    """There is no published key to promote."""
+@dataclass(frozen=True)
+class Step:
+    """What happens to one key. `material` is there for a key that is stored for the first time."""
 
-    error = "no_standby"
+    event: str
+    kid: str
+    alg: str
+    before: State | None
+    after: State
+    values: Mapping[str, Any] = field(repr=False)
+    material: Material | None = None
 
 
 @dataclass(frozen=True)
-class RotationPolicy:
-    """Durations in seconds, validated together."""
+class Plan:
+    """Steps in the order in which the database takes them.
 
-    jwks_max_age: int = 300
-    verifier_cache_max: int = 86400
-    rotation_interval: int = 7776000
-    clock_error: int = 60
-    verifier_leeway: int = 60
-    snapshot_refresh: int = 2
+    gates: the instants that were looked at, by name, for the audit. forced: one of them had not come. note: what the
+    operator must know besides.
+    """
 
-    def faults(self) -> list[str]:
-        """What contradicts itself; empty when the policy is sound."""
-        found = []
-        if self.verifier_cache_max < self.jwks_max_age:
-            found.append("VERIFIER_CACHE_MAX must be at least JWKS_MAX_AGE")
-        if self.snapshot_refresh + self.verifier_cache_max + FETCH_SECONDS >= self.rotation_interval:
-            found.append(
-                "KEY_ROTATION_INTERVAL must be longer than REALMINT_VERIFIER_CACHE_MAX + REALMINT_SNAPSHOT_REFRESH + 5"
-            )
-        return found
+    steps: tuple[Step, ...] = ()
+    gates: Mapping[str, int] = field(default_factory=dict)
+    forced: bool = False
+    note: str | None = None
+
+    def __add__(self, other: "Plan") -> "Plan":
+        """Both, one after the other."""
+        notes = "; ".join(dict.fromkeys(filter(None, (self.note, other.note)))) or None
+        return Plan(self.steps + other.steps, {**self.gates, **other.gates}, self.forced or other.forced, notes)
+
+
+NOTHING = Plan()
 
 
 @dataclass(frozen=True)
-class Rotation:
-    """What a rotation of one algorithm changes: one key starts signing, one stops, one is published."""
+class Situation:
+    """What a plan is decided from: the keys of a realm that are not dead, and the time.
 
-    promote: Key
-    demote: Key | None
-    standby: Material
-    forced: bool
-
-
-def promotable_at(standby: Key, policy: RotationPolicy) -> int:
-    """The gate: from this instant every verifier holds `standby` (0 when every JWKS ever served held it).
-
-    C + F after the last JWKS without it may have been served.
+    algs, max_lifetime: what the realm signs with, and the longest lifetime in seconds that it allows a token.
     """
-    if standby.last_absent_at is None:
-        return 0
-    return standby.last_absent_at + policy.verifier_cache_max + FETCH_SECONDS
+
+    keys: Sequence[Key]
+    reading: Reading
+    policy: RotationPolicy
+    algs: Collection[str]
+    max_lifetime: int
+
+    @property
+    def now(self) -> int:
+        return self.reading.now
+
+    def one(self, alg: str, state: State) -> Key | None:
+        """The key of `alg` in `state`; the database allows at most one active and one published."""
+        return one(self.keys, alg, state)
 
 
-def droppable_at(retiring: Key, policy: RotationPolicy) -> int:
-    """From this instant no token of `retiring` is accepted anywhere: its bound + K + E."""
-    return (retiring.max_exp_bound or 0) + policy.verifier_leeway + policy.clock_error
-
-
-def exp_bound(key: Key, now: int, policy: RotationPolicy) -> int:
-    """No token signed by `key`, which stops signing at `now`, expires later: now + P + E + its longest lifetime."""
-    return now + policy.snapshot_refresh + policy.clock_error + key.max_lifetime
-
-
-def check_rotation(keys: Sequence[Key], alg: str, policy: RotationPolicy, now: int, force: bool) -> bool:
-    """Whether a rotation of `alg` has to be forced past its gate at `now`.
-
-    Raises NoStandby, or GateNotMet when it is too early and `force` is false.
-    """
-    standby = one(keys, alg, State.PUBLISHED)
-    if standby is None:
-        raise NoStandby(f"there is no published {alg} key to promote")
-    retry_at = promotable_at(standby, policy)
-    if now < retry_at and not force:
-        raise GateNotMet(alg, retry_at)
-    return now < retry_at
-
-
-def plan(keys: Sequence[Key], policy: RotationPolicy, now: int, standby: Material, force: bool = False) -> Rotation:
-    """The rotation of the algorithm of `standby`, the next standby. Raises as check_rotation does."""
-    forced = check_rotation(keys, standby.alg, policy, now, force)
-    promote = one(keys, standby.alg, State.PUBLISHED)
-    assert promote is not None
-    return Rotation(promote, one(keys, standby.alg, State.ACTIVE), standby, forced)
-
-
-def due(keys: Sequence[Key], alg: str, policy: RotationPolicy, now: int) -> bool:
-    """Whether the active key of `alg` has signed for the rotation interval."""
-    active = one(keys, alg, State.ACTIVE)
-    return active is None or now >= (active.activated_at or 0) + policy.rotation_interval
-
-
-def one(keys: Sequence[Key], alg: str, state: State) -> Key | None:
+def one(keys: Iterable[Key], alg: str, state: State) -> Key | None:
     """The key of `alg` in `state`; the database allows at most one active and one published."""
     return next((key for key in keys if key.alg == alg and key.state is state), None)
+
+
+def due(at: Situation, alg: str) -> bool:
+    """Whether the active key of `alg` has signed for the rotation interval.
+
+    Where there is none, the standby of an algorithm that was added lately waits for its gate in silence.
+    """
+    active = at.one(alg, State.ACTIVE)
+    if active is not None:
+        return at.now >= (active.activated_at or 0) + at.policy.rotation_interval
+    standby = at.one(alg, State.PUBLISHED)
+    return standby is None or at.now >= promotable_at(standby, at.policy)
+
+
+def check_clock(reading: Reading, *, automatic: bool, force: bool) -> None:
+    """Raises GateNotMet when the clock may not be believed for what is to happen.
+
+    A clock that fell back dates ends too early, whoever asks; one that leapt is a person's to judge.
+    """
+    if reading.behind and not force:
+        raise GateNotMet(
+            "clock_behind",
+            "the clock is behind what it told before, by more than CLOCK_ERROR",
+            reading.told,
+            reading.now,
+        )
+    if reading.ahead and automatic and not force:
+        raise GateNotMet(
+            "clock_ahead",
+            "the clock is more than two rotation intervals ahead of when these keys were last looked after; if it is "
+            "right, say so once with flask keys prune --force --reason TEXT",
+            reading.told,
+        )
+
+
+def initial(pairs: Sequence[tuple[Material, Material]], now: int, max_lifetime: int) -> Plan:
+    """The key set of a new realm: for each algorithm an active key and its standby, born together.
+
+    No JWKS without them was ever served, so the first rotation needs no waiting.
+    """
+    steps = []
+    for active, standby in pairs:
+        signing = {"activated_at": now, "max_lifetime": max_lifetime}
+        steps.append(_birth(active, "generated", State.ACTIVE, now, None, **signing))
+        steps.append(_birth(standby, "generated", State.PUBLISHED, now, None))
+    return Plan(tuple(steps))
+
+
+def generate(at: Situation, alg: str, fresh: Fresh, *, pending: bool) -> Plan:
+    """A standby where there is none; in a realm where nothing signs at all, an active key with it. Else nothing to do.
+
+    The first key of one more algorithm is published first and signs after its gate. With `pending`, one more key that
+    nobody is shown yet.
+    """
+    if pending:
+        return Plan((_birth(fresh(alg), "generated", State.PENDING, at.now, None),))
+    if at.one(alg, State.PUBLISHED) is not None:
+        return NOTHING
+    if any(key.state is State.ACTIVE or (key.state is State.RETIRING and key.alg == alg) for key in at.keys):
+        return Plan((_standby(fresh(alg), at.policy, at.now),))
+    return Plan(_pair(at, alg, fresh))
+
+
+def publish(at: Situation, newcomer: Key | Material, *, event: str, replace: bool) -> Plan:
+    """A pending or imported key becomes the standby, with `replace` in the place of the present one."""
+    if isinstance(newcomer, Key):
+        _expect(newcomer, "publish", State.PENDING)
+    standby = at.one(newcomer.alg, State.PUBLISHED)
+    if standby is not None and not replace:
+        raise RotationRefused(
+            "standby_exists", f"{standby.kid} is the {newcomer.alg} standby; --replace puts this one in its place"
+        )
+    gone = (_end(standby, "discarded", at.now),) if standby else ()
+    absent = {"published_at": at.now, "last_absent_at": absent_until(at.now, at.policy)}
+    if isinstance(newcomer, Material):
+        return Plan((*gone, _birth(newcomer, event, State.PUBLISHED, at.now, absent["last_absent_at"])))
+    return Plan((*gone, _step(newcomer, event, State.PUBLISHED, absent)))
+
+
+def stage(at: Situation, newcomer: Material, *, event: str) -> Plan:
+    """A key that is stored and not yet shown to anybody."""
+    return Plan((_birth(newcomer, event, State.PENDING, at.now, None),))
+
+
+def rotate(at: Situation, alg: str, fresh: Fresh, *, force: bool) -> Plan:
+    """Promotes the standby of `alg`, demotes its active key, publishes the next standby.
+
+    Raises RotationRefused without a standby, and GateNotMet when it is too early and `force` is false.
+    """
+    standby = at.one(alg, State.PUBLISHED)
+    if standby is None:
+        raise RotationRefused("no_standby", f"there is no published {alg} key to promote; see flask keys generate")
+    return activate(at, standby, fresh, force=force)
+
+
+def activate(at: Situation, key: Key, fresh: Fresh, *, force: bool) -> Plan:
+    """`key` signs from now on: the standby, or a retiring key, which is still published (a way back).
+
+    The active key is demoted, and a standby stands ready again. Raises as rotate does.
+    """
+    if key.state is State.ACTIVE:
+        return NOTHING
+    _expect(key, "activate", State.PUBLISHED, State.RETIRING)
+    gate = promotable_at(key, at.policy)
+    if at.now < gate and not force:
+        what = "standby" if key.state is State.PUBLISHED else "key"
+        raise GateNotMet(
+            "gate_not_met",
+            f"the {key.alg} {what} may not sign yet: a verifier may not have fetched it",
+            at.now,
+            gate,
+        )
+    active = at.one(key.alg, State.ACTIVE)
+    steps = [_demote(active, at.policy, at.now)] if active else []
+    steps.append(_promote(key, at.now, at.max_lifetime))
+    if key.state is State.PUBLISHED or at.one(key.alg, State.PUBLISHED) is None:
+        steps.append(_standby(fresh(key.alg), at.policy, at.now))
+    return Plan(tuple(steps), {"promotable_at": gate}, forced=at.now < gate)
+
+
+def retire(at: Situation, key: Key, *, force: bool) -> Plan:
+    """One step towards a key's end: an active key of an algorithm no longer in use stops signing, a retiring one
+    leaves the JWKS (gate G2), one that never signed is discarded.
+
+    Raises RotationRefused for a key that the realm signs with or needs next, and for a held one.
+    """
+    if key.held:
+        raise RotationRefused("held", f"key {key.kid} is held; see flask keys unhold")
+    if key.state is State.PENDING:
+        return Plan((_end(key, "discarded", at.now),))
+    if key.alg in at.algs and key.state is State.ACTIVE:
+        raise RotationRefused("in_use", f"the realm signs with {key.alg}; flask keys rotate puts another key there")
+    if key.alg in at.algs and key.state is State.PUBLISHED:
+        raise RotationRefused(
+            "in_use", f"this is the {key.alg} standby, which must stand ready; flask keys revoke puts another there"
+        )
+    if key.state is State.PUBLISHED:
+        return Plan((_end(key, "discarded", at.now),))
+    if key.state is State.ACTIVE:
+        return Plan((_demote(key, at.policy, at.now),))
+    _expect(key, "retire", State.RETIRING)
+    gate = droppable_at(key, at.policy)
+    if at.now < gate and not force:
+        raise GateNotMet("gate_not_met", f"tokens of key {key.kid} may still be alive", at.now, gate)
+    return Plan((_end(key, "retired", at.now),), {"droppable_at": gate}, forced=at.now < gate)
+
+
+def prune(at: Situation, older_than: int = 0) -> Plan:
+    """Every retiring key whose last token has died (gate G2), for at least `older_than` seconds, leaves the JWKS.
+
+    A held key never does, whatever else is said.
+    """
+    gone = [
+        key
+        for key in at.keys
+        if key.state is State.RETIRING and not key.held and at.now >= droppable_at(key, at.policy) + older_than
+    ]
+    gates = {"droppable_at": max(droppable_at(key, at.policy) for key in gone)} if gone else {}
+    return Plan(tuple(_end(key, "retired", at.now) for key in gone), gates)
+
+
+def hold(key: Key, *, held: bool) -> Plan:
+    """Pins a key against prune and retire, or lets it go."""
+    if key.held == held:
+        return NOTHING
+    if key.state in (State.RETIRED, State.REVOKED):
+        raise RotationRefused("wrong_state", f"key {key.kid} is {key.state}; there is nothing left to hold")
+    return Plan((_step(key, "held" if held else "unheld", key.state, {"held": held}),))
+
+
+def revoke(at: Situation, key: Key, fresh: Fresh, reason: str, *, standby: bool = False) -> Plan:
+    """The emergency path: `key` leaves the JWKS at once, its private half is erased, its kid never returns.
+
+    In the place of an active key the standby signs if every verifier has it by now (gate G1), else the newest
+    retiring key, which everybody holds, unless `standby` says so or there is none. A standby stands ready again.
+    """
+    if key.state is State.REVOKED:
+        return NOTHING
+    gone = _revoked(key, at.now, reason)
+    if key.alg not in at.algs or key.state not in (State.ACTIVE, State.PUBLISHED):
+        return Plan((gone,))
+    if key.state is State.PUBLISHED:
+        return Plan((gone, _standby(fresh(key.alg), at.policy, at.now)))
+    others = [other for other in at.keys if other.kid != key.kid and other.alg == key.alg]
+    successor, note = _successor(at, others, standby)
+    if successor is None:
+        return Plan((gone, *_pair(at, key.alg, fresh)), forced=True, note=_NEW_KEYS_SIGN)
+    gate = promotable_at(successor, at.policy)
+    steps = [gone, _promote(successor, at.now, at.max_lifetime)]
+    if one([other for other in others if other is not successor], key.alg, State.PUBLISHED) is None:
+        steps.append(_standby(fresh(key.alg), at.policy, at.now))
+    return Plan(tuple(steps), {"promotable_at": gate}, forced=at.now < gate, note=note)
+
+
+def revoke_all(at: Situation, fresh: Fresh, reason: str) -> Plan:
+    """When the store itself leaked: every key goes, the standby too, and new ones sign at once.
+
+    Verifiers that hold an older JWKS refuse new tokens until they fetch again, knowingly.
+    """
+    gone = (_revoked(key, at.now, reason) for key in at.keys)
+    born = (step for alg in at.algs for step in _pair(at, alg, fresh))
+    return Plan((*gone, *born), forced=True, note=_NEW_KEYS_SIGN)
+
+
+_NEW_KEYS_SIGN = "new keys sign at once; a verifier that does not refetch refuses new tokens until its cache runs out"
+
+
+def _successor(at: Situation, others: Sequence[Key], standby: bool) -> tuple[Key | None, str | None]:
+    """Which key signs instead of a revoked one, and what the operator must know of the choice."""
+    ready = one(others, others[0].alg, State.PUBLISHED) if others else None
+    retiring = sorted((key for key in others if key.state is State.RETIRING), key=lambda key: -(key.retiring_at or 0))
+    known = next((key for key in retiring if promotable_at(key, at.policy) <= at.now), None)
+    if ready is not None and (standby or promotable_at(ready, at.policy) <= at.now or known is None):
+        early = promotable_at(ready, at.policy) > at.now
+        return ready, "the standby is young: a verifier may refuse new tokens until it refetches" if early else None
+    return known, "the standby is young, so the newest retiring key signs again" if known else None
+
+
+def _birth(material: Material, event: str, state: State, now: int, absent: int | None, **more: Any) -> Step:
+    values = {"state": str(state), "created_at": now, "held": False, "max_lifetime": 0, **more}
+    if state is not State.PENDING:
+        values |= {"published_at": now, "last_absent_at": absent}
+    return Step(event, material.kid, material.alg, None, state, values, material)
+
+
+def _pair(at: Situation, alg: str, fresh: Fresh) -> tuple[Step, Step]:
+    """An active key that no verifier holds yet, and its standby: where there is nothing else to sign with."""
+    signing = {"activated_at": at.now, "max_lifetime": at.max_lifetime}
+    absent = absent_until(at.now, at.policy)
+    active = _birth(fresh(alg), "generated", State.ACTIVE, at.now, absent, **signing)
+    return active, _standby(fresh(alg), at.policy, at.now)
+
+
+def _standby(material: Material, policy: RotationPolicy, now: int) -> Step:
+    return _birth(material, "generated", State.PUBLISHED, now, absent_until(now, policy))
+
+
+def _step(key: Key, event: str, after: State, values: Mapping[str, Any]) -> Step:
+    return Step(event, key.kid, key.alg, key.state, after, {**values, "state": str(after)})
+
+
+def _promote(key: Key, now: int, max_lifetime: int) -> Step:
+    event = "promoted" if key.state is State.PUBLISHED else "reactivated"
+    # Its bounds are set anew when it stops signing again; what it may have signed before stays counted.
+    values = {"activated_at": now, "max_lifetime": max(key.max_lifetime, max_lifetime)}
+    return _step(key, event, State.ACTIVE, values | dict.fromkeys(("retiring_at", "not_signed_after", "max_exp_bound")))
+
+
+def _demote(key: Key, policy: RotationPolicy, now: int) -> Step:
+    last = last_signature_at(now, policy)
+    values = {"retiring_at": now, "not_signed_after": last, "max_exp_bound": last + key.max_lifetime}
+    return _step(key, "demoted", State.RETIRING, values)
+
+
+def _end(key: Key, event: str, now: int) -> Step:
+    return _step(key, event, State.RETIRED, {"retired_at": now, "sealed": None, "kek_id": None})
+
+
+def _revoked(key: Key, now: int, reason: str) -> Step:
+    values = {"revoked_at": now, "reason": reason, "sealed": None, "kek_id": None, "held": False}
+    return _step(key, "revoked", State.REVOKED, values)
+
+
+def _expect(key: Key, verb: str, *states: State) -> None:
+    if key.state not in states:
+        wanted = " or ".join(states)
+        raise RotationRefused("wrong_state", f"key {key.kid} is {key.state}; {verb} takes a key that is {wanted}")

@@ -8,14 +8,18 @@ import base64
 import binascii
 import hashlib
 import os
+import resource
 import secrets
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from keys.files import write_private
 
 KEK_BYTES = 32
 _NONCE_BYTES = 12
@@ -106,29 +110,14 @@ def read_kek_file(path: Path) -> Sequence[KeyEncryptionKey]:
 
 
 def create_kek_file(path: Path) -> None:
-    """A new key-encryption key at `path`, 0600 whatever the umask, whole or not at all.
+    """A new key-encryption key at `path`, unless another process has made one meanwhile: then that is the one."""
+    with suppress(FileExistsError):
+        write_private(path, secrets.token_bytes(KEK_BYTES))
 
-    Written to a temporary file and linked into place: of two processes, one makes it and the other finds it.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, 0o600)
-            file.write(secrets.token_bytes(KEK_BYTES))
-            file.flush()
-            os.fsync(descriptor)
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            return
-    finally:
-        temporary.unlink(missing_ok=True)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+
+def forbid_core_dumps() -> None:
+    """The memory of this process holds private halves from now on: it is never written to a file by a crash."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 def _bound_to(realm_id: int, kid: str, alg: str) -> bytes:

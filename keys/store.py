@@ -1,85 +1,41 @@
-"""Tables of keys and key sets, and the only statements over them. Every function takes a connection."""
+"""The only statements over keys, key sets and their audit. Every function takes a connection.
+
+A plan is carried out in one transaction that first claims the key set at the generation it was decided for.
+"""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    Connection,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    RowMapping,
-    String,
-    Table,
-    Text,
-    insert,
-    select,
-    update,
-)
+from sqlalchemy import Connection, RowMapping, and_, func, insert, select, update
 
-from keys.key import IN_JWKS, Key, Material, State, canonical
-from keys.rotation import Rotation, RotationPolicy, exp_bound
+from keys import rotation
+from keys.audit import FIRST, Actor, Entry
+from keys.key import IN_JWKS, LOCAL, Key, Material, State, canonical
+from keys.policy import Reading
+from keys.rotation import Plan, Step
 from keys.sealing import Sealer
+from keys.tables import key_audit, key_sets, keys, metadata
 
-metadata = MetaData()
+__all__ = ["LostRace", "Stored", "key_audit", "key_sets", "keys", "metadata"]
 
-keys = Table(
-    "keys",
-    metadata,
-    # Unique over all realms and for ever: rows of dead keys stay, so that no kid returns (keys.md I5).
-    Column("kid", String(128), primary_key=True),
-    Column("realm_id", Integer, nullable=False),
-    Column("alg", String(16), nullable=False),
-    Column("state", String(16), nullable=False),
-    Column("public_jwk", Text, nullable=False),
-    Column("sealed", LargeBinary),
-    Column("kek_id", String(16)),
-    Column("held", Boolean, nullable=False),
-    Column("max_lifetime", Integer, nullable=False),
-    Column("reason", String(256)),
-    *(
-        Column(name, BigInteger, nullable=name != "created_at")
-        for name in (
-            "created_at",
-            "published_at",
-            "last_absent_at",
-            "activated_at",
-            "retiring_at",
-            "max_exp_bound",
-            "retired_at",
-            "revoked_at",
-        )
-    ),
-)
-
-Index("keys_of_a_realm", keys.c.realm_id, keys.c.state)
-for _state in (State.ACTIVE, State.PUBLISHED):
-    # Whatever a process believes, a second active or second published key cannot be stored (keys.md I2).
-    Index(
-        f"one_{_state}_key",
-        keys.c.realm_id,
-        keys.c.alg,
-        unique=True,
-        sqlite_where=keys.c.state == str(_state),
-        postgresql_where=keys.c.state == str(_state),
-    )
-
-key_sets = Table(
-    "key_sets",
-    metadata,
-    Column("realm_id", Integer, primary_key=True, autoincrement=False),
-    Column("generation", Integer, nullable=False),
-    Column("watermark", BigInteger, nullable=False),
-)
+LIVE = (State.PENDING, *IN_JWKS)
+"""States of keys that still have a private half, or may yet verify."""
 
 
 class LostRace(Exception):
     """Another process changed this key set first; nothing was changed here."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A key set as it stands. `keys`: those that are not retired or revoked, oldest first."""
+
+    generation: int = 0
+    watermark: int = 0
+    audit_head: tuple[int, str] = (0, FIRST)
+    keys: Sequence[Key] = field(default=())
 
 
 def create_key_set(
@@ -87,45 +43,54 @@ def create_key_set(
     realm_id: int,
     pairs: Sequence[tuple[Material, Material]],
     sealer: Sealer,
+    actor: Actor,
     *,
     max_lifetime: int,
     now: int,
 ) -> None:
-    """The key set of a new realm: for each algorithm an active key and its standby, born together.
-
-    No JWKS without them was ever served, so the first rotation needs no waiting.
-    """
-    connection.execute(insert(key_sets).values(realm_id=realm_id, generation=1, watermark=now))
-    for active, standby in pairs:
-        row = _published(active, realm_id, sealer, now, last_absent_at=None)
-        row |= {"state": str(State.ACTIVE), "activated_at": now, "max_lifetime": max_lifetime}
-        connection.execute(insert(keys).values(row))
-        connection.execute(insert(keys).values(_published(standby, realm_id, sealer, now, last_absent_at=None)))
+    """The key set of a new realm: for each algorithm an active key and its standby, born together."""
+    connection.execute(
+        insert(key_sets).values(realm_id=realm_id, generation=0, watermark=now, audit_seq=0, audit_hash=FIRST)
+    )
+    plan = rotation.initial(pairs, now, max_lifetime)
+    apply(connection, realm_id, plan, sealer, actor, at=0, reading=Reading(now, now))
 
 
-def publish(
-    connection: Connection, realm_id: int, material: Material, sealer: Sealer, policy: RotationPolicy, now: int
-) -> None:
-    """Adds a standby to a key set that is already being served."""
-    last_absent_at = now + policy.snapshot_refresh
-    connection.execute(insert(keys).values(_published(material, realm_id, sealer, now, last_absent_at)))
-
-
-def load(connection: Connection, realm_id: int) -> tuple[int, list[Key]]:
-    """Generation and every key of a realm that is not retired or revoked, oldest first."""
-    generation = connection.scalar(select(key_sets.c.generation).where(key_sets.c.realm_id == realm_id))
-    rows = connection.execute(
+def load(connection: Connection, realm_id: int) -> Stored:
+    """The key set of a realm; an empty one when there is none."""
+    row = connection.execute(select(key_sets).where(key_sets.c.realm_id == realm_id)).one_or_none()
+    found = connection.execute(
         select(keys)
-        .where(keys.c.realm_id == realm_id, keys.c.state.in_([str(State.PENDING), *map(str, IN_JWKS)]))
+        .where(keys.c.realm_id == realm_id, keys.c.state.in_([str(state) for state in LIVE]))
         .order_by(keys.c.created_at, keys.c.kid)
     )
-    return generation or 0, [_key(row) for row in rows.mappings()]
+    live = tuple(_key(each) for each in found.mappings())
+    if row is None:
+        return Stored(keys=live)
+    return Stored(row.generation, row.watermark, (row.audit_seq, row.audit_hash), live)
 
 
 def history(connection: Connection, realm_id: int) -> list[Key]:
     """Every key a realm ever had, oldest first."""
     rows = connection.execute(select(keys).where(keys.c.realm_id == realm_id).order_by(keys.c.created_at, keys.c.kid))
     return [_key(row) for row in rows.mappings()]
+
+
+def find_material(connection: Connection, material: Material) -> Key | None:
+    """The key of this name or of this material, in whatever realm and state."""
+    same = (keys.c.kid == material.kid) | (keys.c.thumbprint == material.thumbprint)
+    row = connection.execute(select(keys).where(same).limit(1)).mappings().one_or_none()
+    return _key(row) if row is not None else None
+
+
+def audit(connection: Connection, realm_id: int) -> list[tuple[Entry, str]]:
+    """The audit of a realm's keys, oldest first, each row with the hash that is stored for it."""
+    rows = connection.execute(select(key_audit).where(key_audit.c.realm_id == realm_id).order_by(key_audit.c.seq))
+    entries = []
+    for row in rows.mappings():
+        values = dict(row) | {"gates": json.loads(row["gates"])}
+        entries.append((Entry(**{name: values[name] for name in Entry.__dataclass_fields__}), row["hash"]))
+    return entries
 
 
 def any_key(connection: Connection) -> bool:
@@ -135,53 +100,70 @@ def any_key(connection: Connection) -> bool:
 
 def sealed_under(connection: Connection) -> set[str]:
     """Identifiers of the key-encryption keys that private halves in use are sealed under."""
-    in_use = keys.c.state.in_([str(State.PENDING), *map(str, IN_JWKS)])
-    rows = connection.scalars(select(keys.c.kek_id).where(in_use, keys.c.kek_id.is_not(None)).distinct())
+    in_use = and_(keys.c.state.in_([str(state) for state in LIVE]), keys.c.kek_id.is_not(None))
+    rows = connection.scalars(select(keys.c.kek_id).where(in_use).distinct())
     return {kek_id for kek_id in rows if kek_id}
-
-
-def compare_and_set(connection: Connection, realm_id: int, generation: int, now: int) -> None:
-    """Claims the key set at `generation` for this transaction. Raises LostRace when it has moved on."""
-    done = connection.execute(
-        update(key_sets)
-        .where(key_sets.c.realm_id == realm_id, key_sets.c.generation == generation)
-        .values(generation=generation + 1, watermark=now)
-    )
-    if done.rowcount != 1:
-        raise LostRace
 
 
 def apply(
     connection: Connection,
-    rotation: Rotation,
-    sealer: Sealer,
-    policy: RotationPolicy,
-    *,
     realm_id: int,
-    max_lifetime: int,
-    now: int,
-) -> None:
-    """Carries out a rotation in the caller's transaction, which has claimed the key set."""
-    if rotation.demote is not None:
-        _set(
-            connection,
-            rotation.demote.kid,
-            {
-                "state": str(State.RETIRING),
-                "retiring_at": now,
-                "max_exp_bound": exp_bound(rotation.demote, now, policy),
-            },
-        )
-    _set(
-        connection,
-        rotation.promote.kid,
-        {
-            "state": str(State.ACTIVE),
-            "activated_at": now,
-            "max_lifetime": max_lifetime,
-        },
+    plan: Plan,
+    sealer: Sealer,
+    actor: Actor,
+    *,
+    at: int,
+    reading: Reading,
+) -> int:
+    """Carries out a plan that was decided at generation `at`; the new generation.
+
+    The watermark follows the clock, but not a leap ahead. Raises LostRace, with nothing changed, when the key set has
+    moved on.
+    """
+    watermark = {} if reading.ahead else {"watermark": reading.now}
+    claimed = connection.execute(
+        update(key_sets)
+        .where(key_sets.c.realm_id == realm_id, key_sets.c.generation == at)
+        .values(generation=at + 1, **watermark)
     )
-    publish(connection, realm_id, rotation.standby, sealer, policy, now)
+    if claimed.rowcount != 1:
+        raise LostRace
+    for step in plan.steps:
+        _carry_out(connection, realm_id, step, sealer)
+    record(connection, realm_id, plan, actor, generation=at + 1, now=reading.now)
+    return at + 1
+
+
+def record(connection: Connection, realm_id: int, plan: Plan, actor: Actor, *, generation: int, now: int) -> None:
+    """Adds an audit row for each step, within the transaction that carries it out."""
+    seq, previous = connection.execute(
+        select(key_sets.c.audit_seq, key_sets.c.audit_hash).where(key_sets.c.realm_id == realm_id)
+    ).one()
+    for step in plan.steps:
+        seq += 1
+        entry = Entry(
+            realm_id=realm_id, seq=seq, at=now, event=step.event, kid=step.kid, alg=step.alg,
+            from_state=str(step.before) if step.before else None, to_state=str(step.after), generation=generation,
+            actor=actor.name, operation=actor.operation, reason=actor.reason, forced=plan.forced, gates=plan.gates,
+            previous=previous,
+        )  # fmt: skip
+        previous = entry.hash
+        row = {name: getattr(entry, name) for name in Entry.__dataclass_fields__}
+        connection.execute(insert(key_audit).values({**row, "gates": json.dumps(dict(plan.gates)), "hash": previous}))
+    connection.execute(
+        update(key_sets).where(key_sets.c.realm_id == realm_id).values(audit_seq=seq, audit_hash=previous)
+    )
+
+
+def observe(connection: Connection, now: int, leap: int) -> None:
+    """The clock told `now`: every key set's watermark follows, but for those it would leap over by more than `leap`."""
+    told = and_(key_sets.c.watermark < now, key_sets.c.watermark >= now - leap)
+    connection.execute(update(key_sets).where(told).values(watermark=now))
+
+
+def believe(connection: Connection, realm_id: int, now: int) -> None:
+    """Somebody who knows said that the clock is right: the watermark is what it tells, forwards or back."""
+    connection.execute(update(key_sets).where(key_sets.c.realm_id == realm_id).values(watermark=now))
 
 
 def raise_max_lifetime(connection: Connection, realm_id: int, max_lifetime: int) -> None:
@@ -193,36 +175,45 @@ def raise_max_lifetime(connection: Connection, realm_id: int, max_lifetime: int)
     )
 
 
-def revoke_key_set(connection: Connection, realm_id: int, reason: str, now: int) -> None:
-    """Ends every key of a realm that is deleted: private halves erased, kids blocked for ever."""
-    connection.execute(
-        update(keys)
-        .where(keys.c.realm_id == realm_id, keys.c.revoked_at.is_(None))
-        .values(state=str(State.REVOKED), revoked_at=now, reason=reason, sealed=None, kek_id=None)
-    )
+def sealed_otherwise(connection: Connection, kek_id: str, limit: int) -> list[Key]:
+    """Keys whose private halves are sealed under another key-encryption key than this, `limit` at most."""
+    other = and_(keys.c.sealed.is_not(None), keys.c.kek_id != kek_id)
+    rows = connection.execute(select(keys).where(other).order_by(keys.c.realm_id, keys.c.kid).limit(limit))
+    return [_key(row) for row in rows.mappings()]
 
 
-def _set(connection: Connection, kid: str, values: Mapping[str, Any]) -> None:
-    if connection.execute(update(keys).where(keys.c.kid == kid).values(**values)).rowcount != 1:
+def count_sealed_otherwise(connection: Connection, kek_id: str) -> int:
+    """How many those are."""
+    other = and_(keys.c.sealed.is_not(None), keys.c.kek_id != kek_id)
+    return connection.scalar(select(func.count()).select_from(keys).where(other)) or 0
+
+
+def reseal(connection: Connection, key: Key, sealed: bytes, kek_id: str) -> bool:
+    """Replaces a sealed half that nobody has replaced or erased meanwhile; whether it did."""
+    same = and_(keys.c.kid == key.kid, keys.c.kek_id == key.kek_id, keys.c.sealed == key.sealed)
+    return connection.execute(update(keys).where(same).values(sealed=sealed, kek_id=kek_id)).rowcount == 1
+
+
+def _carry_out(connection: Connection, realm_id: int, step: Step, sealer: Sealer) -> None:
+    if step.material is not None:
+        connection.execute(insert(keys).values({**_newborn(step.material, realm_id, sealer), **step.values}))
+        return
+    # The state it had when the plan was made, too: a plan never acts on a key it has not seen.
+    seen = and_(keys.c.kid == step.kid, keys.c.realm_id == realm_id, keys.c.state == str(step.before))
+    if connection.execute(update(keys).where(seen).values(**step.values)).rowcount != 1:
         raise LostRace
 
 
-def _published(
-    material: Material, realm_id: int, sealer: Sealer, now: int, last_absent_at: int | None
-) -> dict[str, Any]:
+def _newborn(material: Material, realm_id: int, sealer: Sealer) -> dict[str, Any]:
     return {
         "kid": material.kid,
+        "thumbprint": material.thumbprint,
         "realm_id": realm_id,
         "alg": material.alg,
-        "state": str(State.PUBLISHED),
         "public_jwk": canonical(material.public_jwk),
+        "backend": LOCAL,
         "sealed": sealer.seal(material.pkcs8, realm_id, material.kid, material.alg),
         "kek_id": sealer.kek_id,
-        "held": False,
-        "max_lifetime": 0,
-        "created_at": now,
-        "published_at": now,
-        "last_absent_at": last_absent_at,
     }
 
 

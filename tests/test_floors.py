@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 OURS = ("app", "issuer", "keys", "realmint")
 
 # For each module or package: what it may import of ours, and of others' beside the standard library.
-# The first row that fits a module counts. `issuer.settings` reads keys.rotation and keys.sealing, so that
+# The first row that fits a module counts. `issuer.settings` reads keys.policy and keys.sealing, so that
 # contradicting durations and unusable key-encryption keys are reported with all other faults in one message.
 FLOORS: list[tuple[str, set[str], set[str]]] = [
     ("realmint.protocol.jws", {"realmint.protocol"}, {"joserfc"}),
@@ -21,15 +21,22 @@ FLOORS: list[tuple[str, set[str], set[str]]] = [
     ("realmint.flask", {"realmint"}, {"flask"}),
     ("realmint.fastapi", {"realmint"}, {"fastapi"}),
     ("realmint", {"realmint"}, set()),
-    ("keys.key", {"realmint.protocol"}, {"cryptography", "joserfc"}),
-    ("keys.sealing", {"realmint.protocol"}, {"cryptography"}),
-    ("keys.rotation", {"realmint.protocol", "keys.key"}, set()),
-    ("keys.jwks", {"realmint.protocol", "keys"}, set()),
+    ("keys.files", set(), set()),
+    ("keys.weak", set(), set()),
+    ("keys.audit", set(), set()),
+    ("keys.key", {"realmint.protocol", "keys.weak"}, {"cryptography", "joserfc"}),
+    ("keys.sealing", {"realmint.protocol", "keys.files"}, {"cryptography"}),
+    ("keys.transfer", {"realmint.protocol", "keys.key"}, {"joserfc"}),
+    ("keys.policy", {"keys.key"}, set()),
+    ("keys.rotation", {"realmint.protocol", "keys.key", "keys.policy"}, set()),
+    ("keys.jwks", {"realmint.protocol", "keys.key", "keys.sealing"}, set()),
+    ("keys.doctor", {"realmint.protocol", "keys"}, set()),
+    ("keys.tables", {"keys.key"}, {"sqlalchemy"}),
     ("keys.store", {"realmint.protocol", "keys"}, {"sqlalchemy"}),
     ("keys.console", {"realmint.protocol", "keys"}, {"sqlalchemy", "click", "flask"}),
     ("keys.cli", {"realmint.protocol", "keys"}, {"sqlalchemy", "click", "flask"}),
     ("keys", set(), set()),
-    ("issuer.settings", {"realmint.protocol", "keys.rotation", "keys.sealing"}, set()),
+    ("issuer.settings", {"realmint.protocol", "keys.policy", "keys.sealing"}, set()),
     ("issuer.realms", {"realmint.protocol"}, set()),
     ("issuer.secrets", {"realmint.protocol"}, {"argon2"}),
     ("issuer.clients", {"realmint.protocol", "issuer.secrets"}, set()),
@@ -44,7 +51,7 @@ FLOORS: list[tuple[str, set[str], set[str]]] = [
     ),
     ("issuer.failures", {"issuer.log"}, set()),
     ("issuer.log", {"realmint.protocol"}, set()),
-    ("issuer.db", {"realmint.protocol", "keys.store", "issuer.values"}, {"sqlalchemy"}),
+    ("issuer.db", {"realmint.protocol", "keys.tables", "issuer.values"}, {"sqlalchemy"}),
     ("issuer.stores", {"realmint.protocol", "keys", "issuer.values", "issuer.db"}, {"sqlalchemy"}),
     ("issuer.marks", {"realmint.protocol", "issuer.db", "issuer.stores", "issuer.log"}, set()),
     (

@@ -5,7 +5,7 @@ import flask
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from issuer import bootstrap, provisioning, stores
+from issuer import bootstrap, log, provisioning, stores
 from issuer.cli import clients, db, realms
 from issuer.cli.refusals import schema_missing, translate
 from issuer.db import SchemaMissing, record_change
@@ -57,8 +57,11 @@ def _keys_wiring(runtime: Runtime) -> keys_cli.Wiring:
         database=runtime.database,
         sealer=runtime.sealer,
         policy=runtime.settings.rotation,
+        clock=runtime.clock,
         find_realm=find,
         list_realms=lambda connection: [shape(realm) for realm in stores.list_realms(connection)],
         record_change=record_change,
+        report=lambda name, fields: log.event(name, **fields),
         prepare=runtime.prepare_change,
+        private_files=runtime.private_files,
     )

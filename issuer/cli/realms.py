@@ -1,5 +1,7 @@
 """flask realms: creating and changing realms."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -13,20 +15,26 @@ from issuer.grants import GRANTS_BY_NAME
 from issuer.realms import REALM_DEFAULTS, Addresses, Realm
 from issuer.runtime import Runtime
 from issuer.tokens import FORMATS_BY_NAME
+from keys import rotation
 from keys import store as key_store
+from keys.audit import Actor
+from keys.cli.wiring import Fresh
 from keys.console import (
     Commands,
     Duration,
     Exit,
     Refused,
     confirm,
+    operator,
     options,
     print_fields,
     print_json,
     print_table,
     words,
 )
-from keys.key import ALGORITHMS, RSA_BITS, generate
+from keys.key import ALGORITHMS, RSA_BITS
+from keys.policy import read_clock
+from keys.rotation import NOTHING, Plan, Situation
 from realmint.protocol.names import ScopeError, parse_scope
 
 _COLUMNS = ("realm", "enabled", "signing_algs", "access_token_lifetime", "token_format", "issuer")
@@ -59,8 +67,8 @@ def _policy_options(command: Any) -> Any:
     return command
 
 
-def _values(given: dict[str, Any], current: dict[str, Any]) -> dict[str, Any]:
-    """The members that were given, checked against each other and against what stands."""
+def _values(runtime: Runtime, given: dict[str, Any], current: dict[str, Any]) -> dict[str, Any]:
+    """The members that were given, checked against each other, what stands, and how often keys rotate."""
     values = {name: value for name, value in given.items() if value is not None and value != ()}
     if "rsa_bits" in values:
         values["rsa_bits"] = int(values["rsa_bits"])
@@ -72,6 +80,8 @@ def _values(given: dict[str, Any], current: dict[str, Any]) -> dict[str, Any]:
     merged = {**current, **values}
     if merged["access_token_lifetime"] > merged["max_access_token_lifetime"]:
         raise click.UsageError("--access-token-lifetime may not exceed --max-access-token-lifetime")
+    if merged["max_access_token_lifetime"] >= runtime.settings.rotation.rotation_interval:
+        raise click.UsageError("--max-access-token-lifetime must be shorter than KEY_ROTATION_INTERVAL")
     return values
 
 
@@ -91,9 +101,9 @@ def _add_create(commands: click.Group, runtime: Runtime) -> None:
     @options("json", "dry_run")
     def create(path: str, as_json: bool, dry_run: bool, **given: Any) -> None:
         """A new realm with an active key and a standby for each algorithm. `/` is the root realm."""
-        values = _values(given, dict(REALM_DEFAULTS))
+        values = _values(runtime, given, dict(REALM_DEFAULTS))
         runtime.prepare_change(dry_run, root_realm=path != "/")
-        realm = provisioning.create_realm(runtime, path, values)
+        realm = provisioning.create_realm(runtime, path, values, operator())
         log_change(runtime, "realm_created", realm.path)
         _print_change(runtime, realm, as_json)
 
@@ -133,22 +143,41 @@ def _add_update(commands: click.Group, runtime: Runtime) -> None:
         runtime.prepare_change(dry_run)
         with runtime.database.read() as connection:
             realm = provisioning.find_realm(connection, path)
-            known = {key.alg for key in key_store.load(connection, realm.id)[1]}
-        values = _values(given, {name: getattr(realm, name) for name in REALM_DEFAULTS})
-        added = [alg for alg in values.get("signing_algs", ()) if alg not in known]
-        materials = [generate(alg, values.get("rsa_bits", realm.rsa_bits)) for alg in added]
+        values = _values(runtime, given, {name: getattr(realm, name) for name in REALM_DEFAULTS})
+        fresh = Fresh(values.get("rsa_bits", realm.rsa_bits))
+        for alg in values.get("signing_algs", ()):
+            if alg not in realm.signing_algs:
+                fresh(alg)  # made before the transaction: an RSA key takes a while
+        fresh.again()
+
+        def announce(at: Situation) -> Plan:
+            plan = NOTHING
+            for alg in values.get("signing_algs", ()):
+                plan += rotation.generate(at, alg, fresh, pending=False)
+            return plan
+
         with runtime.database.change() as connection:
-            now = runtime.database.now(connection)
-            for material in materials:
-                key_store.publish(connection, realm.id, material, runtime.sealer(), runtime.settings.rotation, now)
-            # Before any longer token: the keys that sign them must outlive them.
-            key_store.raise_max_lifetime(
-                connection, realm.id, values.get("max_access_token_lifetime", realm.max_access_token_lifetime)
-            )
-            stores.update_realm(connection, realm.id, values)
-            record_change(connection, realm.id)
             realm = provisioning.find_realm(connection, path)
+            stores.update_realm(connection, realm.id, values)
+            realm = provisioning.find_realm(connection, path)
+            # Before any longer token: the keys that sign them must outlive them (keys.md I10).
+            key_store.raise_max_lifetime(connection, realm.id, realm.max_access_token_lifetime)
+            _change_keys(runtime, connection, realm, announce, operator())
+            record_change(connection, realm.id)
+        log_change(runtime, "realm_updated", realm.path, members=sorted(values))
         _print_change(runtime, realm, as_json)
+
+
+def _change_keys(
+    runtime: Runtime, connection: Connection, realm: Realm, decide: Callable[[Situation], Plan], actor: Actor
+) -> None:
+    """What a change of a realm means for its keys, in the same transaction."""
+    policy = runtime.settings.rotation
+    stored = key_store.load(connection, realm.id)
+    reading = read_clock(runtime.database.now(connection), stored.watermark, policy)
+    plan = decide(Situation(stored.keys, reading, policy, realm.signing_algs, realm.max_access_token_lifetime))
+    if plan.steps:
+        key_store.apply(connection, realm.id, plan, runtime.sealer(), actor, at=stored.generation, reading=reading)
 
 
 def _add_switches(commands: click.Group, runtime: Runtime) -> None:
@@ -205,13 +234,18 @@ def _add_delete(commands: click.Group, runtime: Runtime) -> None:
             now = runtime.database.now(connection)
             realm = provisioning.find_realm(connection, path)
             stores.delete_realm(connection, realm.id, now)
-            key_store.revoke_key_set(connection, realm.id, "realm deleted", now)
+            _change_keys(runtime, connection, realm, _end_of_realm, operator("realm deleted"))
             record_change(connection, realm.id)
         log_change(runtime, "realm_deleted", realm.path)
         if as_json:
             print_json({"changed": True, "realm": path})
         else:
             click.echo(f"{path} is deleted")
+
+
+def _end_of_realm(at: Situation) -> Plan:
+    """Every key goes: private halves erased, names blocked for ever."""
+    return rotation.revoke_all(replace(at, algs=()), Fresh(0), "realm deleted")
 
 
 def shape(runtime: Runtime, realm: Realm) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import flask
 from issuer import stores
 from issuer.db import STORE_ERRORS
 from issuer.endpoints.endpoint import runtime
-from issuer.registry import STALE_FACTOR, SnapshotTooOld
+from issuer.registry import SnapshotTooOld
 from keys.jwks import open_signer
 from keys.key import State
 from keys.sealing import SealingError
@@ -26,7 +26,7 @@ def readyz() -> tuple[flask.Response, int]:
             stores.changes_since(connection, None)
         checks["database"] = True
         view = working.registry.realm("/")
-        checks["snapshot"] = working.registry.age() < working.settings.rotation.snapshot_refresh * STALE_FACTOR
+        checks["snapshot"] = working.registry.age() < working.settings.rotation.snapshot_max_age
         checks["root_realm"] = bool(view and view.keys.signers)
         if view is not None:
             for key in view.keys.keys:

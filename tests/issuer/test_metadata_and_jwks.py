@@ -227,7 +227,7 @@ def test_133_documents_outlive_the_store_and_a_process_that_never_read_it_says_5
 
 def test_131_nothing_private_is_loaded_for_a_key_that_does_not_sign(house: House) -> None:
     with house.issuer.runtime.database.read() as connection:
-        _, keys = key_store.load(connection, 1)
+        keys = key_store.load(connection, 1).keys
     view = house.issuer.runtime.registry.realm("/")
     assert view is not None
     assert len(keys) == 2

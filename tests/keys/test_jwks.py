@@ -13,7 +13,7 @@ def stored(state: State, alg: str = "ES256", **more: int) -> Key:
     material = generate(alg)
     sealed = SEALER.seal(material.pkcs8, 1, material.kid, alg)
     jwk = json.loads(canonical(material.public_jwk))
-    return Key(material.kid, 1, alg, state, jwk, SEALER.kek_id, 0, sealed=sealed, **more)  # type: ignore[arg-type]
+    return Key(material.kid, material.thumbprint, 1, alg, state, jwk, "local", SEALER.kek_id, 0, sealed=sealed, **more)  # type: ignore[arg-type]
 
 
 def test_active_comes_first_then_the_standby_then_retiring_keys_newest_first() -> None:

@@ -1,5 +1,6 @@
 """Stored keys on both engines: one winner per rotation, and rows the database itself refuses."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -7,32 +8,36 @@ import pytest
 from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from keys import store
+from keys import rotation, store
+from keys.audit import Actor
 from keys.jwks import key_set
 from keys.key import State, generate
-from keys.rotation import plan
+from keys.policy import Reading
+from keys.rotation import Situation
 from keys.sealing import SealingError
 from keys.store import LostRace
 from tests.support.issuer import Issuer
 
 
-def keys_of(issuer: Issuer) -> tuple[int, list[Any]]:
+ACTOR = Actor("test", "test")
+
+
+def keys_of(issuer: Issuer) -> tuple[int, Sequence[Any]]:
     with issuer.runtime.database.read() as connection:
-        return store.load(connection, 1)
+        stored = store.load(connection, 1)
+    return stored.generation, stored.keys
 
 
 def rotate(issuer: Issuer, generation: int) -> bool:
     runtime = issuer.runtime
     standby = generate("ES256")
+    now = issuer.clock.now
     try:
         with runtime.database.write() as connection:
-            store.compare_and_set(connection, 1, generation, issuer.clock.now)
-            _, keys = store.load(connection, 1)
-            rotation = plan(keys, runtime.settings.rotation, issuer.clock.now, standby, force=True)
-            store.apply(
-                connection, rotation, runtime.sealer(), runtime.settings.rotation,
-                realm_id=1, max_lifetime=3600, now=issuer.clock.now,
-            )  # fmt: skip
+            keys = store.load(connection, 1).keys
+            situation = Situation(keys, Reading(now, now), runtime.settings.rotation, ("ES256",), 3600)
+            plan = rotation.rotate(situation, "ES256", lambda _: standby, force=True)
+            store.apply(connection, 1, plan, runtime.sealer(), ACTOR, at=generation, reading=situation.reading)
     except LostRace:
         return False
     return True
@@ -55,7 +60,7 @@ def test_182_of_twenty_rotations_at_once_one_wins_and_the_rest_change_nothing(st
 def test_the_database_refuses_a_second_key_in_the_place_of_one(stored_issuer: Issuer, state: State) -> None:
     with pytest.raises(IntegrityError), stored_issuer.runtime.database.write() as connection:
         row = dict(connection.execute(select(store.keys).where(store.keys.c.state == state)).mappings().one())
-        connection.execute(insert(store.keys).values({**row, "kid": "another"}))
+        connection.execute(insert(store.keys).values({**row, "kid": "another", "thumbprint": "another"}))
 
 
 def test_186_a_kid_is_unique_over_all_realms_and_stays_blocked(stored_issuer: Issuer) -> None:
@@ -64,7 +69,7 @@ def test_186_a_kid_is_unique_over_all_realms_and_stays_blocked(stored_issuer: Is
     stored_issuer.run("realms delete /other --yes")
     with pytest.raises(IntegrityError), stored_issuer.runtime.database.write() as connection:
         row = dict(connection.execute(select(store.keys).where(store.keys.c.state == "active")).mappings().one())
-        connection.execute(insert(store.keys).values({**row, "kid": kid, "state": "retiring"}))
+        connection.execute(insert(store.keys).values({**row, "kid": kid, "thumbprint": "x", "state": "retiring"}))
     with stored_issuer.runtime.database.read() as connection:
         dead = connection.execute(select(store.keys).where(store.keys.c.kid == kid)).one()
     assert (dead.state, dead.sealed, dead.reason) == ("revoked", None, "realm deleted")
@@ -73,7 +78,7 @@ def test_186_a_kid_is_unique_over_all_realms_and_stays_blocked(stored_issuer: Is
 def test_a_rotation_that_breaks_off_leaves_the_old_state_whole(stored_issuer: Issuer) -> None:
     before = keys_of(stored_issuer)
     with pytest.raises(ZeroDivisionError), stored_issuer.runtime.database.write() as connection:
-        store.compare_and_set(connection, 1, before[0], stored_issuer.clock.now)
+        connection.execute(update(store.key_sets).values(generation=before[0] + 1))
         connection.execute(update(store.keys).where(store.keys.c.state == "active").values(state="retiring"))
         raise ZeroDivisionError
     assert keys_of(stored_issuer) == before
@@ -86,9 +91,9 @@ def test_a_row_moved_to_another_realm_does_not_open(stored_issuer: Issuer) -> No
         connection.execute(store.keys.delete().where(store.keys.c.realm_id == 2))
         connection.execute(update(store.keys).values(realm_id=2))
     with stored_issuer.runtime.database.read() as connection:
-        generation, moved = store.load(connection, 2)
+        moved = store.load(connection, 2)
     with pytest.raises(SealingError):
-        key_set(moved, generation, stored_issuer.runtime.sealer())
+        key_set(moved.keys, moved.generation, stored_issuer.runtime.sealer())
 
 
 def test_raising_the_longest_lifetime_raises_it_on_the_signing_key_first_and_never_lowers_it(
