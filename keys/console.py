@@ -217,7 +217,7 @@ def shown(value: Any, name: str) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if name.endswith("_at") and isinstance(value, int):
+    if name.endswith(("_at", "_after", "_bound")) and isinstance(value, int):
         return when(value)
     if isinstance(value, list | tuple):
         return " ".join(map(str, value))

@@ -18,7 +18,6 @@ from keys.sealing import SealingError
 from keys.store import LostRace
 from tests.support.issuer import Issuer
 
-
 ACTOR = Actor("test", "test")
 
 
