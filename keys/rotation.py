@@ -102,15 +102,13 @@ def one(keys: Iterable[Key], alg: str, state: State) -> Key | None:
 
 
 def due(at: Situation, alg: str) -> bool:
-    """Whether the active key of `alg` has signed for the rotation interval.
+    """Whether the active key of `alg` has signed for the rotation interval, and its successor may sign by now.
 
-    Where there is none, the standby of an algorithm that was added lately waits for its gate in silence.
+    Without an active key the standby's gate alone counts. A standby that is missing is due to be missed.
     """
-    active = at.one(alg, State.ACTIVE)
-    if active is not None:
-        return at.now >= (active.activated_at or 0) + at.policy.rotation_interval
-    standby = at.one(alg, State.PUBLISHED)
-    return standby is None or at.now >= promotable_at(standby, at.policy)
+    active, standby = at.one(alg, State.ACTIVE), at.one(alg, State.PUBLISHED)
+    waited = active is None or at.now >= (active.activated_at or 0) + at.policy.rotation_interval
+    return waited and (standby is None or at.now >= promotable_at(standby, at.policy))
 
 
 def check_clock(reading: Reading, *, automatic: bool, force: bool) -> None:

@@ -124,6 +124,13 @@ def test_a_rotation_is_due_when_the_key_has_signed_for_the_interval(seconds: int
     assert rotation.due(at(ACTIVE, STANDBY, now=NOW + POLICY.rotation_interval + seconds), "ES256") is expected
 
 
+def test_a_rotation_that_would_be_due_waits_in_silence_for_a_young_standby() -> None:
+    late = NOW + 2 * POLICY.rotation_interval
+    young = key(State.PUBLISHED, last_absent_at=late)
+    assert not rotation.due(at(ACTIVE, young, now=late), "ES256")
+    assert rotation.due(at(ACTIVE, now=late), "ES256")  # and a missing one is refused aloud
+
+
 @pytest.mark.parametrize(("seconds", "expected"), [(-1, False), (0, True)])
 def test_an_algorithm_added_later_is_due_when_its_standby_may_sign(seconds: int, expected: bool) -> None:
     assert rotation.due(at(YOUNG, now=GATE + seconds), "ES256") is expected
