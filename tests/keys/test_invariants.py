@@ -204,7 +204,7 @@ def run(prepared: Path, told: dict[str, str], **bounds: Any) -> None:
 
 
 def test_i1_to_i10_hold_over_random_schedules(prepared: Path) -> None:
-    run(prepared, {}, max_examples=50, stateful_step_count=40, phases=[Phase.generate])
+    run(prepared, {}, max_examples=40, stateful_step_count=40, phases=[Phase.generate])
 
 
 @pytest.mark.soak

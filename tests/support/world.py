@@ -204,9 +204,7 @@ class World:
         node = self.nodes[number]
         answer = node.issuer.token_response(self.caller)
         if answer.status_code == 503:
-            # After a failed poll the next one is a second later.
-            out_of_touch = node.cut_at is not None or node.healed_at == self.now
-            assert out_of_touch, "a node that reaches its store refused to sign"
+            assert self._out_of_touch(node), "a node that reaches its store refused to sign"
             return False
         assert answer.status_code == 200, answer.text
         text = answer.json["access_token"]
@@ -214,14 +212,14 @@ class World:
         kid = str(unverified.kid)
         # I3, I4: what signs is what the same node publishes, under the same name.
         jws.verify(unverified, self._served(node)[kid])
-        if node.cut_at is None:
-            assert kid not in self.gone or self._may_lag(node), f"{kid} is gone and signs"
+        may_lag = self._out_of_touch(node) or node.issuer.runtime.registry.age() < self.truth.refresh
+        assert kid not in self.gone or may_lag, f"{kid} is gone and signs"
         self.tokens.append(Token(text, kid, self.now, claims(text)["exp"]))
         return True
 
-    def _may_lag(self, node: Node) -> bool:
-        """Within one refresh a node may not have heard yet."""
-        return node.issuer.runtime.registry.age() < self.truth.refresh
+    def _out_of_touch(self, node: Node) -> bool:
+        """Whether it cannot read the store, or could not just now: after a failed poll the next is a second later."""
+        return node.cut_at is not None or node.healed_at == self.now
 
     def cut(self, number: int) -> None:
         node = self.nodes[number]
