@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from keys.audit import Entry, broken_at
 from keys.jwks import open_signer
 from keys.key import ALGORITHMS, IN_JWKS, Key, State
-from keys.policy import Reading, RotationPolicy, droppable_at
+from keys.policy import Reading, RotationPolicy, droppable_at, promotable_at
 from keys.rotation import one
 from keys.sealing import Sealer, SealingError
 from realmint.protocol import jws
@@ -87,18 +87,16 @@ def _algorithm(patient: Patient, alg: str, policy: RotationPolicy, reading: Read
         yield Finding("several", f"{len(active)} keys are active and {len(standby)} published for {alg} (I2)")
     if not standby:
         yield Finding("no_standby", f"no key stands ready for {alg}; see flask keys generate (I2)")
-    if not active and not (standby and reading.now < _waits_until(standby[0], policy)):
+    # An algorithm that was added lately has only its standby at first; a day after its gate that is a finding too.
+    ever_signed = any(key.alg == alg and key.activated_at is not None for key in patient.keys)
+    patience = max((promotable_at(key, policy) for key in standby), default=0) + 86400
+    if not active and (ever_signed or reading.now > patience):
         yield Finding("no_active", f"no key signs {alg}; see flask keys rotate --alg {alg} (I2)")
     key = one(active, alg, State.ACTIVE)
     if key is not None and reading.now > (key.activated_at or 0) + policy.rotation_interval * 3 // 2:
         yield Finding("over_age", "has signed for half as long again as KEY_ROTATION_INTERVAL", key.kid)
     if key is not None and key.max_lifetime < patient.max_lifetime:
         yield Finding("lifetime", f"may sign tokens of {patient.max_lifetime} s and counts on less (I10)", key.kid)
-
-
-def _waits_until(standby: Key, policy: RotationPolicy) -> int:
-    """An algorithm that was added later has only its standby at first; a day after its gate that is a finding."""
-    return (standby.last_absent_at or 0) + policy.verifier_cache_max + 86400
 
 
 def _instants(key: Key, _patient: Patient, policy: RotationPolicy, reading: Reading) -> Iterator[Finding]:

@@ -16,7 +16,8 @@ from keys.key import KeyRefused, Material, from_jwk, from_pem, private_jwk
 from realmint.protocol.jws import JWSError, parse_object
 
 MAX_FILE = 64 * 1024
-MIN_PASSPHRASE = 12
+MIN_PASSPHRASE = 14
+"""Characters; shorter ones are neither made nor tried."""
 _ALG, _ENC = "PBES2-HS512+A256KW", "A256GCM"
 _ROUNDS = 210_000
 
@@ -63,6 +64,8 @@ def public_jwk(jwk: Mapping[str, Any]) -> bytes:
 
 
 def _decrypt(token: bytes, passphrase: bytes) -> bytes:
+    if len(passphrase) < MIN_PASSPHRASE:
+        raise KeyRefused(f"a passphrase has at least {MIN_PASSPHRASE} characters")
     try:
         plain = jwe.decrypt_compact(token, OctKey.import_key(passphrase), algorithms=[_ALG, _ENC]).plaintext
     except (JoseError, ValueError, KeyError, TypeError):
