@@ -72,8 +72,8 @@ class Runtime:
 
     def prepare_change(self, dry_run: bool, *, root_realm: bool = True) -> None:
         """Before a changing command: the database is made usable, or with `dry_run` only looked at."""
+        self.database.rehearsing = dry_run
         if dry_run:
-            self.database.rehearsing = True
             self.database.check_schema()
         else:
             self.boot(root_realm=root_realm)

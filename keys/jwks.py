@@ -34,9 +34,8 @@ class KeySet:
 def key_set(keys: Sequence[Key], generation: int, sealer: Sealer, previous: KeySet | None = None) -> KeySet:
     """The snapshot over `keys`, of which only those in the JWKS count.
 
-    An active key that cannot be opened keeps the signer of `previous`, when that had it, and marks the
-    snapshot as not `unsealed`: readiness fails, signing goes on with what was opened before. Raises
-    SealingError when there is no signer to fall back on.
+    An active key that cannot be opened keeps the signer of `previous`, when that had it, else there is none for its
+    algorithm; either way the snapshot is not `unsealed`, and readiness fails. What is published needs no opening.
     """
     shown = sorted((key for key in keys if key.state in IN_JWKS), key=_order)
     signers: dict[str, Signer] = {}
@@ -46,11 +45,10 @@ def key_set(keys: Sequence[Key], generation: int, sealer: Sealer, previous: KeyS
             try:
                 signers[key.alg] = open_signer(key, sealer)
             except SealingError:
-                kept = previous.signers.get(key.alg) if previous else None
-                if kept is None or kept.kid != key.kid:
-                    raise
-                signers[key.alg] = kept
                 unsealed = False
+                kept = previous.signers.get(key.alg) if previous else None
+                if kept is not None and kept.kid == key.kid:
+                    signers[key.alg] = kept
     document = '{"keys":[' + ",".join(key_module.canonical(key.public_jwk) for key in shown) + "]}"
     raw = document.encode()
     return KeySet(

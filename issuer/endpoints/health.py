@@ -6,8 +6,6 @@ from issuer import stores
 from issuer.db import STORE_ERRORS
 from issuer.endpoints.endpoint import runtime
 from issuer.registry import SnapshotTooOld
-from keys.jwks import open_signer
-from keys.key import State
 from keys.sealing import SealingError
 
 
@@ -28,11 +26,7 @@ def readyz() -> tuple[flask.Response, int]:
         view = working.registry.realm("/")
         checks["snapshot"] = working.registry.age() < working.settings.rotation.snapshot_max_age
         checks["root_realm"] = bool(view and view.keys.signers)
-        if view is not None:
-            for key in view.keys.keys:
-                if key.state is State.ACTIVE:
-                    open_signer(key, working.sealer())
-            checks["key_encryption_key"] = True
+        checks["key_encryption_key"] = bool(view and view.keys.unsealed)
     except (*STORE_ERRORS, SnapshotTooOld, SealingError):
         pass  # the check that raised stays false, which is the answer
     ready = all(checks.values())

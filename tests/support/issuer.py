@@ -40,10 +40,10 @@ def basic(client_id: str, secret: str) -> dict[str, str]:
 
 
 def environ(database_url: str | None = None, **more: str) -> dict[str, str]:
-    values = {"REALMINT_BASE_URL": BASE_URL} | {f"REALMINT_{name}": value for name, value in more.items()}
+    values = {"BASE_URL": BASE_URL}
     if database_url is not None:
-        values |= {"REALMINT_DATABASE_URL": database_url, "REALMINT_KEK": KEK}
-    return values
+        values |= {"DATABASE_URL": database_url, "KEK": KEK}
+    return {f"REALMINT_{name}": value for name, value in {**values, **more}.items()}
 
 
 class Issuer:
