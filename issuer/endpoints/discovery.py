@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import flask
 from werkzeug.exceptions import NotFound
 
-from issuer.endpoints.endpoint import Endpoint, runtime
+from issuer.endpoints.endpoint import Endpoint, published, runtime
 
 if TYPE_CHECKING:
     from issuer.registry import RealmView
@@ -47,11 +47,8 @@ def _document(view: "RealmView") -> dict[str, Any]:
 
 def _respond(document: dict[str, Any]) -> flask.Response:
     response = flask.jsonify(document)
-    response.cache_control.public = True
-    response.cache_control.max_age = runtime().settings.rotation.jwks_max_age
     response.add_etag()
-    response.headers["Access-Control-Allow-Origin"] = "*"
-    return response.make_conditional(flask.request)  # type: ignore[return-value]
+    return published(response)
 
 
 OAUTH = Endpoint("metadata", "/.well-known/oauth-authorization-server", ("GET",), _view)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import flask
+from werkzeug.exceptions import PreconditionFailed
 
 from issuer.realms import Addresses, Realm
 
@@ -28,6 +29,17 @@ class Endpoint:
     view: Callable[[str], flask.Response]
     metadata: Metadata = _nothing
     private: bool = False
+
+
+def published(response: flask.Response) -> flask.Response:
+    """A document that anybody may read and keep for JWKS_MAX_AGE; 304 or 412 when the request has a condition."""
+    response.cache_control.public = True
+    response.cache_control.max_age = runtime().settings.rotation.jwks_max_age
+    response.headers["Access-Control-Allow-Origin"] = "*"
+    response.make_conditional(flask.request)
+    if response.status_code == PreconditionFailed.code:
+        raise PreconditionFailed  # Werkzeug would send the document under that status
+    return response
 
 
 def runtime() -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 import flask
 from werkzeug.exceptions import NotFound
 
-from issuer.endpoints.endpoint import Endpoint, runtime
+from issuer.endpoints.endpoint import Endpoint, published, runtime
 from issuer.realms import Addresses, Realm
 from realmint.protocol.names import JWK_SET_MEDIA_TYPE
 
@@ -14,16 +14,12 @@ _SUFFIX = "/connect/jwk_uri"
 
 
 def _view(realm_path: str) -> flask.Response:
-    working = runtime()
-    view = working.registry.realm(realm_path, for_signing=False)
+    view = runtime().registry.realm(realm_path, for_signing=False)
     if view is None:
         raise NotFound
     response = flask.Response(view.keys.document, content_type=JWK_SET_MEDIA_TYPE)
     response.set_etag(view.keys.etag)
-    response.cache_control.public = True
-    response.cache_control.max_age = working.settings.rotation.jwks_max_age
-    response.headers["Access-Control-Allow-Origin"] = "*"
-    return response.make_conditional(flask.request)  # type: ignore[return-value]
+    return published(response)
 
 
 def _metadata(addresses: Addresses, _realm: Realm) -> Mapping[str, Any]:

@@ -196,6 +196,16 @@ def test_133_the_key_set_has_an_etag_that_moves_with_it_and_a_bounded_age(issuer
     assert kid in {key["kid"] for key in first.json["keys"]}
 
 
+@pytest.mark.parametrize("suffix", [METADATA, OPENID, JWKS])
+@pytest.mark.rfc("9110", "13.1.1")
+def test_133_a_condition_that_fails_does_not_come_with_the_document(house: House, suffix: str) -> None:
+    response = get(house.issuer, house.issuer.address(suffix), headers={"If-Match": '"another"'})
+    assert (response.status_code, response.json["error"]) == (412, "invalid_request")
+    assert headers(response) == JSON
+    etag = get(house.issuer, house.issuer.address(suffix)).headers["ETag"]
+    assert get(house.issuer, house.issuer.address(suffix), headers={"If-Match": etag}).status_code == 200
+
+
 @pytest.mark.parametrize("name", ["Range", "If-Modified-Since", "If-Unmodified-Since", "If-Range"])
 def test_133_other_conditions_are_ignored(house: House, name: str) -> None:
     for value in ("bytes=0-3", "garbage", "Mon, 23 Nov 2099 00:00:00 GMT", "\x00", '"x"'):

@@ -191,6 +191,7 @@ def test_every_status_in_the_document_is_answered_and_every_answer_fits_it(
             seen(name, response, 200)
             unchanged = http.get(address(issuer, name, realm), headers={"If-None-Match": response.headers["ETag"]})
             seen(name, unchanged, 304)
+        seen(name, http.get(address(issuer, name), headers={"If-Match": '"another"'}), 412)
         seen(name, http.get(address(issuer, name, "/nobody")), 404)
         seen(name, http.post(address(issuer, name)), 405)
     for name in AT_NO_REALM:
