@@ -30,6 +30,13 @@ PIECES = [
 # What a server hands to WSGI is bytes written as latin-1 (PEP 3333).
 raw_text = st.binary(max_size=60).map(lambda raw: raw.decode("latin-1"))
 visible = st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=20)
+
+
+def mostly(usual: st.SearchStrategy[Any], strange: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """The usual in nine of ten: a refusal at the door hides everything behind it."""
+    return st.integers(0, 9).flatmap(lambda n: usual if n else strange)
+
+
 methods = (
     st.sampled_from(["GET", "POST", "HEAD"])
     | st.sampled_from(["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "PRI", "post", "GET\x00", "", "Q" * 300])
@@ -53,18 +60,32 @@ SANE = [
     for method, suffix in zip(["POST", "POST", "POST", "POST", "GET", "GET", "GET"], ["/access_token"] * 2 + SUFFIXES[:5], strict=True)
 ]  # fmt: skip
 paths = near_misses() | near_misses() | raw_text.map("/".__add__) | raw_text
-encoded_pairs = st.sampled_from(
-    ["grant_type=client_credentials", "scope=read", "scope=write", "scope=", "resource=https://orders.example", "resource=x",
-     "token=x", "token=a.b.c", "token_type_hint=x", "client_id=svc", "client_secret=rms_x", "client_id=legacy", "client_assertion=a.b.c",
-     "%zz", "%ff=%00", "=", "&", "x=%c3%28", "scope=read%20%20write", "\xff", "grant_type=password", "a=b" * 50]
+readable_pairs = st.sampled_from(
+    ["scope=read", "scope=write", "scope=", "resource=https://orders.example", "resource=x", "token_type_hint=x", "client_id=svc",
+     "client_secret=rms_x", "client_id=legacy", "client_assertion=a.b.c", "scope=read%20%20write", "", "x=%c3%a9", "a=b" * 50]
 )  # fmt: skip
-forms = st.lists(encoded_pairs, max_size=6).map(lambda pairs: "&".join(pairs).encode("latin-1"))
-queries = st.just("") | st.just("") | forms.map(lambda form: form.decode("latin-1")) | raw_text
-bodies = (
+unreadable_pairs = st.sampled_from(
+    [
+        "%zz",
+        "%ff=%00",
+        "=",
+        "&",
+        "x=%c3%28",
+        "x=\xff",
+        "grant_type=password",
+        "token=x",
+        "grant_type=client_credentials",
+    ]
+)
+forms = st.lists(mostly(readable_pairs, unreadable_pairs), max_size=4, unique=True).map(
+    lambda pairs: "&".join(pairs).encode("latin-1")
+)
+queries = mostly(st.just(""), forms.map(lambda form: form.decode("latin-1")) | raw_text)
+bodies = mostly(
+    forms.map(lambda form: b"grant_type=client_credentials&token=a.b.c&" + form),
     forms
-    | forms.map(lambda form: form + b"&grant_type=client_credentials&token=x")
     | st.binary(max_size=200)
-    | st.sampled_from([b'{"grant_type":"client_credentials"}', b"x" * 70_000, b"&" * 2000, b"[" * 5000, b"scope=" + b"r " * 9000])
+    | st.sampled_from([b'{"grant_type":"client_credentials"}', b"x" * 70_000, b"&" * 2000, b"[" * 5000, b"scope=" + b"r " * 9000]),
 )  # fmt: skip
 
 
@@ -89,9 +110,10 @@ def authorizations(draw: st.DrawFn, good: str) -> str | None:
     return draw(raw_text)
 
 
-content_types = st.sampled_from(
-    [FORM, FORM, FORM, FORM + "; charset=utf-8", "multipart/form-data; boundary=b", "application/json", "text/plain; charset=\xff", "", ";"]
-) | raw_text  # fmt: skip
+content_types = mostly(
+    st.sampled_from([FORM, FORM + "; charset=utf-8"]),
+    raw_text | st.sampled_from(["multipart/form-data; boundary=b", "application/json", "text/plain; charset=\xff", "", ";", FORM + ";"]),
+)  # fmt: skip
 lengths = st.sampled_from(
     ["", "0", "1", "-1", "+5", "0_3", "999999999999", "9" * 400, "x", "\u0663".encode().decode("latin-1"), "1.5", " 3"]
 )
@@ -118,7 +140,7 @@ def environs(draw: st.DrawFn, good: str) -> dict[str, Any]:
     environ: dict[str, Any] = {
         "REQUEST_METHOD": method, "SCRIPT_NAME": "", "PATH_INFO": path, "QUERY_STRING": draw(queries),
         "SERVER_NAME": "127.0.0.1", "SERVER_PORT": "5000", "SERVER_PROTOCOL": "HTTP/1.1", "HTTP_HOST": "127.0.0.1:5000",
-        "CONTENT_TYPE": draw(content_types), "CONTENT_LENGTH": draw(st.just(str(len(body))) | st.just(str(len(body))) | lengths),
+        "CONTENT_TYPE": draw(content_types), "CONTENT_LENGTH": draw(mostly(st.just(str(len(body))), lengths)),
         "wsgi.version": (1, 0), "wsgi.url_scheme": "http", "wsgi.input": io.BytesIO(body), "wsgi.errors": io.StringIO(),
         "wsgi.multithread": True, "wsgi.multiprocess": True, "wsgi.run_once": False,
         "wsgi.input_terminated": draw(st.booleans()),
@@ -160,7 +182,7 @@ def check(house: House, examples: int) -> Counter[int]:
 
 
 def test_26_whatever_is_sent_the_answer_is_one_of_ours(house: House) -> None:
-    seen = check(house, 1500)
+    seen = check(house, 3000)
     assert {200, 400, 401, 404, 405} <= set(seen), seen
     assert house.issuer.token(house["svc"])
 
