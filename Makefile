@@ -6,13 +6,14 @@ BIN := .venv/bin
 SERVER := .venv/server-installed
 DEV := .venv/dev-installed
 
-.PHONY: help run serve test lint bench soak clean
+.PHONY: help run serve test lint cases bench soak clean
 
 help:
 	@echo "make run     the issuer on http://127.0.0.1:$(PORT), with a first client on a first start"
 	@echo "make serve   the production server, $(WORKERS) processes"
 	@echo "make test    the tests"
 	@echo "make lint    ruff and mypy"
+	@echo "make cases   which adversarial cases the tests hold"
 	@echo "make bench   side-by-side measurements"
 	@echo "make soak    the long runs"
 
@@ -44,6 +45,9 @@ lint: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+cases: $(DEV)
+	@$(BIN)/python -m tests.cases
 
 bench: $(DEV)
 	$(BIN)/python -m bench.token
