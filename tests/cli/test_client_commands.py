@@ -57,7 +57,8 @@ def test_a_secret_that_cannot_be_imported_is_refused_and_not_quoted(issuer: Issu
     "options",
     ["--scope 'a\"b'", "--default-scope read", "--audience relative", "--audience https://a.example/#part",
      "--signing-alg RS256", "--access-token-lifetime 2h", "--auth-method none", "--grant-type password",
-     "--scope am-introspect-all-tokens --default-scope am-introspect-all-tokens"],
+     "--scope am-introspect-all-tokens --default-scope am-introspect-all-tokens", "--default-audience é",
+     f"--resource-identifier {'x' * 1001}"],
 )  # fmt: skip
 def test_a_registration_that_could_not_work_is_refused(issuer: Issuer, options: str) -> None:
     assert issuer.command(f"clients create svc {options}").exit_code == 2

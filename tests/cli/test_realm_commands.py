@@ -157,3 +157,16 @@ def test_an_unknown_realm_is_exit_code_4(issuer: Issuer) -> None:
 def test_people_get_tables(issuer: Issuer) -> None:
     assert "ACCESS TOKEN LIFETIME" in issuer.command("realms list").stdout
     assert "NEXT" in issuer.command("keys list").stdout
+
+
+def test_the_size_of_rsa_keys_is_the_realms(issuer: Issuer) -> None:
+    issuer.run("realms create /large --alg RS256 --rsa-bits 3072")
+    keys = issuer.http.get(issuer.address("/connect/jwk_uri", "/large")).json["keys"]
+    assert {len(key["n"]) for key in keys} == {512}  # 3072 bits in base64url
+
+
+def test_what_a_command_says_to_people_ends_with_the_outcome(issuer: Issuer) -> None:
+    issuer.run("realms create /customers")
+    issuer.client(realm="/customers", options="--scope read")
+    assert issuer.command("clients delete svc --realm /customers --yes").stdout == "svc of /customers is deleted\n"
+    assert issuer.command("realms delete /customers --yes").stdout == "/customers is deleted\n"

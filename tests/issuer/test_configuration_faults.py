@@ -46,6 +46,11 @@ def test_every_fault_is_in_one_message(tmp_path: Path) -> None:
         assert f"{PREFIX}{name}" in str(refused.value)
 
 
+def test_a_database_outside_needs_a_key_encryption_key_that_outlives_this_machine(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=f"{PREFIX}DATABASE_URL needs {PREFIX}KEK_FILE"):
+        read(tmp_path, DATABASE_URL="postgresql://h/d")
+
+
 def test_no_setting_is_the_default_and_an_empty_one_counts_as_none(tmp_path: Path) -> None:
     assert read(tmp_path) == read(tmp_path, **dict.fromkeys(NAMES, ""))
     assert read(tmp_path).base_url == "http://127.0.0.1:5000"
