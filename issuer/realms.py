@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 MAX_DEPTH = 8
 RESERVED = frozenset({
@@ -52,12 +51,6 @@ class Addresses:
     def endpoint(self, suffix: str) -> str:
         """The canonical address of an endpoint, `suffix` with its leading slash."""
         return self.issuer + suffix
-
-    @property
-    def well_known(self) -> str:
-        """The RFC 8414 section 3.1 address of the metadata: between origin and path of the issuer."""
-        parts = urlsplit(self.issuer)
-        return f"{parts.scheme}://{parts.netloc}/.well-known/oauth-authorization-server{parts.path}"
 
 
 def parse_path(text: str) -> str:
