@@ -172,3 +172,13 @@ def test_43_two_secrets_that_agree_in_their_first_72_bytes_differ() -> None:
     stored = [Secret("sec1", Kind.IMPORTED, 1, 0, None, None, digest("a" * 72 + "b", Kind.IMPORTED, SALT))]
     assert verifier.verify("a" * 72 + "c", stored, SALT, slow_allowed=True, now=1) is None
     assert verifier.verify("a" * 72 + "b", stored, SALT, slow_allowed=True, now=1) is stored[0]
+
+
+def test_46_a_process_that_cannot_share_its_counters_counts_for_itself(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    limit = FailureLimit(tmp_path / "file" / "failures", 3)  # nothing can be made below a file
+    for _ in range(3):
+        assert limit.wait(1, "svc", 600) == 0
+        limit.note(1, "svc", 600)
+    assert limit.wait(1, "svc", 600) == 60
+    limit.close()
