@@ -20,7 +20,7 @@ from issuer.db import SchemaMissing, clients, realms
 from issuer.realms import Addresses
 from keys import store as key_store
 from keys.audit import Actor
-from keys.files import write_private
+from keys.files import clear_leftovers, write_private
 from keys.sealing import create_kek_file
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def create_missing(runtime: "Runtime", *, root_realm: bool) -> None:
             any_realm = connection.scalar(select(realms.c.id).limit(1)) is not None
         if not any_key and runtime.settings.keks is None:
             # Only while no key row exists: a missing one later is a fault, never a reason to make another.
+            clear_leftovers(runtime.settings.kek_path)
             create_kek_file(runtime.settings.kek_path)
         if root_realm and not any_realm:
             provisioning.create_realm(runtime, "/", {}, Actor("first start", secrets.token_hex(8)))

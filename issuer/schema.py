@@ -1,10 +1,12 @@
 """Bringing a database to the schema of this version, with Alembic."""
 
+import sqlite3
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from issuer.db import Database
 
@@ -27,7 +29,10 @@ def upgrade(database: Database) -> None:
 def _use_write_ahead_log(database: Database) -> None:
     # Readers do not wait for a writer. The mode is kept in the file and cannot be set inside a transaction.
     connection = database.engine.raw_connection()
+    pragma = "PRAGMA journal_mode=WAL"
     try:
-        connection.cursor().execute("PRAGMA journal_mode=WAL")
+        connection.cursor().execute(pragma)
+    except sqlite3.Error as error:
+        raise OperationalError(pragma, None, error) from error  # as every other statement is refused
     finally:
         connection.close()

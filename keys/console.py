@@ -65,7 +65,7 @@ class _Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except Exception as error:
             refused = refusal(error)
@@ -110,6 +110,7 @@ _FAULTS: tuple[tuple[type[Exception], str, Exit, str], ...] = (
     (LostRace, "lost_race", Exit.LOST_RACE, "another process changed these keys first; nothing was changed"),
     (SealingError, "wrong_kek", Exit.WRONG_KEK, "{}"),
     (DBAPIError, "store_unavailable", Exit.STORE, "the database cannot be used: {}"),
+    (OSError, "store_unavailable", Exit.STORE, "a file cannot be used: {}"),
 )
 _REFUSALS = {"no_standby": Exit.NOT_FOUND, "not_found": Exit.NOT_FOUND, "held": Exit.GATE}
 """Exit codes of refusals by the state machine; the others are usage."""

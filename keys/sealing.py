@@ -12,14 +12,13 @@ import resource
 import secrets
 import stat
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from keys.files import write_private
+from keys.files import sync_folder, write_private
 
 KEK_BYTES = 32
 _NONCE_BYTES = 12
@@ -111,8 +110,11 @@ def read_kek_file(path: Path) -> Sequence[KeyEncryptionKey]:
 
 def create_kek_file(path: Path) -> None:
     """A new key-encryption key at `path`, unless another process has made one meanwhile: then that is the one."""
-    with suppress(FileExistsError):
+    try:
         write_private(path, secrets.token_bytes(KEK_BYTES))
+    except FileExistsError:
+        # Its maker may have died before its name was safe; what is sealed from now on must not outlive it.
+        sync_folder(path.parent)
 
 
 def forbid_core_dumps() -> None:

@@ -42,6 +42,8 @@ def start(runtime: Runtime) -> None:
         raise Refused("wrong_kek", str(error), Exit.WRONG_KEK) from None
     except DBAPIError as error:
         raise Refused("store_unavailable", f"the database cannot be used: {error.orig}", Exit.STORE) from None
+    except OSError as error:
+        raise Refused("store_unavailable", f"a file cannot be used: {error}", Exit.STORE) from None
 
 
 def _keys_wiring(runtime: Runtime) -> keys_cli.Wiring:
