@@ -77,6 +77,17 @@ class Deployment:
         return json.loads(result.stdout)
 
     @contextmanager
+    def granian(self, options: str = "--workers 2") -> Iterator[subprocess.Popen[bytes]]:
+        """Granian, until the block ends; it takes a module, and no call with arguments."""
+        (self.folder / "granian_target.py").write_text(
+            f"import app\n\napplication = {self.factory.replace(':', '.', 1)}\n"
+        )
+        self.environ["PYTHONPATH"] = f"{self.folder}:{ROOT}"
+        command = [str(BIN / "granian"), "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(self.port)]
+        with self.process([*command, *shlex.split(options), "granian_target:application"]) as server:
+            yield server
+
+    @contextmanager
     def serving(
         self, line: str = "run", ready: str = "/healthz", ca: str | None = None
     ) -> Iterator[subprocess.Popen[bytes]]:
