@@ -25,7 +25,7 @@ class Server:
     """One cluster in a temporary folder, reached through a socket there and by no network."""
 
     def __init__(self, binaries: Path) -> None:
-        self._binaries = binaries
+        self.binaries = binaries
         self._folder = Path(tempfile.mkdtemp(prefix="realmint-pg-", dir="/tmp"))
         self._numbers = itertools.count(1)
         self._as_user: dict[str, Any] = {}
@@ -47,7 +47,7 @@ class Server:
 
     def _run(self, name: str, *arguments: str, check: bool = True) -> None:
         subprocess.run(
-            [str(self._binaries / name), *arguments],
+            [str(self.binaries / name), *arguments],
             check=check, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, timeout=120, **self._as_user,
         )  # fmt: skip
 

@@ -79,13 +79,16 @@ class Deployment:
     @contextmanager
     def granian(self, options: str = "--workers 2") -> Iterator[subprocess.Popen[bytes]]:
         """Granian, until the block ends; it takes a module, and no call with arguments."""
-        (self.folder / "granian_target.py").write_text(
-            f"import app\n\napplication = {self.factory.replace(':', '.', 1)}\n"
-        )
-        self.environ["PYTHONPATH"] = f"{self.folder}:{ROOT}"
+        target = self._target(f"import app\n\napplication = {self.factory.replace(':', '.', 1)}\n")
         command = [str(BIN / "granian"), "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(self.port)]
-        with self.process([*command, *shlex.split(options), "granian_target:application"]) as server:
+        with self.process([*command, *shlex.split(options), target]) as server:
             yield server
+
+    def _target(self, module: str) -> str:
+        """The name under which a server finds the `application` of a module with this text."""
+        (self.folder / "served_here.py").write_text(module)
+        self.environ["PYTHONPATH"] = f"{self.folder}:{ROOT}"
+        return "served_here:application"
 
     @contextmanager
     def serving(
@@ -96,10 +99,11 @@ class Deployment:
             yield server
 
     @contextmanager
-    def gunicorn(self, options: str = "--workers 2") -> Iterator[subprocess.Popen[bytes]]:
-        """The production server, until the block ends."""
+    def gunicorn(self, options: str = "--workers 2", module: str | None = None) -> Iterator[subprocess.Popen[bytes]]:
+        """The production server, until the block ends; `module` is the text of one that makes the application."""
+        target = self.factory if module is None else self._target(module)
         command = [str(BIN / "gunicorn"), "--config", "gunicorn.conf.py", "--bind", f"127.0.0.1:{self.port}"]
-        with self.process([*command, *shlex.split(options), self.factory]) as server:
+        with self.process([*command, *shlex.split(options), target]) as server:
             yield server
 
     @contextmanager
