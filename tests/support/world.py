@@ -149,7 +149,7 @@ class World:
                 self.revoked.add(step["kid"])
             if step["to"] in ("revoked", "retired"):
                 self.gone.add(step["kid"])
-            if step["to"] == "active":
+            if step["to"] == "active" != step["from"]:
                 self.not_known_before.pop(step["kid"], None)
                 if answer["forced"]:
                     self.not_known_before[step["kid"]] = self.gate(step["kid"])
