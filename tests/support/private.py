@@ -1,6 +1,7 @@
 """Every way in which somebody might write the private half of a key."""
 
 import base64
+from collections.abc import Iterator
 from typing import Any
 
 from cryptography.hazmat.primitives import serialization
@@ -18,14 +19,26 @@ def spellings(pkcs8: bytes) -> set[bytes]:
         if isinstance(key, ed25519.Ed25519PrivateKey) and form is not serialization.PrivateFormat.PKCS8:
             continue
         pem = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
-        # A line of it is enough; the first ones may hold only what every key of its kind begins with.
-        found |= {line for line in pem.splitlines()[2:-1] if len(line) > _SHORT}
+        found |= set(_lines(pem, _numbers(key)))
     for raw in _numbers(key):
         number = int.from_bytes(raw)
         found |= {raw, repr(raw).encode()[2:-1], raw.hex().encode(), raw.hex().upper().encode(), b"%d" % number}
         found |= {encode(raw).rstrip(b"=") for encode in (base64.b64encode, base64.urlsafe_b64encode)}
         found |= {b"%x" % number, b"%X" % number, b":".join(b"%02x" % byte for byte in raw)}
     return found
+
+
+def _lines(pem: bytes, numbers: list[bytes]) -> Iterator[bytes]:
+    """What the lines of a PEM file hold of private numbers, and not of the public ones beside them."""
+    lines = pem.splitlines()[1:-1]
+    der = base64.b64decode(b"".join(lines))
+    for raw in numbers:
+        start = der.index(raw)
+        first, last = -(-start * 4 // 3), (start + len(raw)) * 4 // 3
+        for number, line in enumerate(lines):
+            part = line[max(first - 64 * number, 0) : max(last - 64 * number, 0)]
+            if len(part) > _SHORT:
+                yield part
 
 
 def _numbers(key: Any) -> list[bytes]:
