@@ -28,9 +28,9 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from keys.tables import metadata
 from realmint.protocol import Clock, system_clock
@@ -156,6 +156,8 @@ class Database:
         self.engine = create_engine(self.url, **options)
         if self.is_sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)
+            event.listen(self.engine, "connect", self._note_file)
+            event.listen(self.engine, "checkout", self._check_file)
             event.listen(self.engine, "begin", _begin_sqlite)
         _forget_connections_after_fork(self)
 
@@ -206,6 +208,24 @@ class Database:
         if self.is_sqlite or self._clock is not system_clock:
             return self._clock()
         return int(connection.scalar(select(func.floor(func.extract("epoch", func.clock_timestamp())))) or 0)
+
+    def _note_file(self, _connection: object, record: ConnectionPoolEntry) -> None:
+        record.info["file"] = self._file()
+
+    def _check_file(self, _connection: object, record: ConnectionPoolEntry, _proxy: object) -> None:
+        """Lets go of a connection to a file that another has taken the place of, as a backup that was put back has.
+
+        It would read what nobody else sees, for as long as the process lives (#188).
+        """
+        if record.info["file"] != self._file():
+            raise DisconnectionError
+
+    def _file(self) -> tuple[int, int] | None:
+        try:
+            status = self.path.stat()
+        except FileNotFoundError:
+            return None
+        return status.st_dev, status.st_ino
 
     def check_schema(self) -> None:
         """Raises SchemaMissing unless the schema is the one this code works with."""

@@ -19,6 +19,8 @@ class Runtime:
     """Built by create_app(); opens nothing and writes nothing until it is asked to."""
 
     def __init__(self, settings: Settings, clock: Clock, monotonic: Monotonic) -> None:
+        # The settings hold key-encryption keys already, and a command may read a private half before it needs one.
+        forbid_core_dumps()
         self.settings = settings
         self.clock = clock
         self.database = Database(settings.database_url or embedded_url(settings), clock)
@@ -42,7 +44,6 @@ class Runtime:
     def sealer(self) -> Sealer:
         """The sealer over the given key-encryption keys. Raises SealingError when there is none."""
         if self._sealer is None:
-            forbid_core_dumps()
             self._sealer = Sealer(self.settings.keks or read_kek_file(self.settings.kek_path))
         return self._sealer
 
