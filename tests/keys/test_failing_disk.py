@@ -188,6 +188,45 @@ def test_181_a_rotation_on_a_disk_that_fails_leaves_the_old_state_or_the_new_one
     assert 0 < changed < len(points)
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real file system with room for an instance folder and little more."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", folder], check=False)
+    if mounted.returncode:
+        pytest.skip("a file system can not be mounted here (needs root and CAP_SYS_ADMIN)")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_181_a_rotation_on_a_disk_that_is_really_full_leaves_the_old_state_and_works_once_there_is_room(
+    program: Forked, prepared: Path, small_disk: Path
+) -> None:
+    disk = Disk(program, small_disk, prepared)
+    codes = set()
+    for room in range(0, 200, 20):
+        disk.reset(empty=False)
+        before = disk.state()
+        ballast = small_disk / "ballast"
+        free = os.statvfs(small_disk)
+        ballast.write_bytes(bytes(max(free.f_bavail * free.f_frsize - room * 1024, 0)))
+        ended = disk.command(ROTATE)
+        codes.add(ended.code)
+        ballast.unlink()
+        after = disk.state()
+        if ended.code == 0:
+            check_one_change(before, after)
+        else:
+            check_said(ended, errno.ENOSPC, {6})
+            assert after == before
+        disk.must_be_clean()
+        again = disk.command(ROTATE)
+        assert again.code == 0, (room, again)
+        check_one_change(after, disk.state())
+    assert codes == {0, 6}
+
+
 @faults(errno.EIO)
 def test_181_an_export_on_a_disk_that_fails_writes_the_whole_file_or_says_that_it_did_not(
     disk: Disk, number: int, every: bool
