@@ -76,6 +76,14 @@ class Bounded(Generic[Value]):
             self._values.pop(key, None)
 
 
+@dataclass(frozen=True)
+class _Flight:
+    """A look at the store under way, which others may wait for."""
+
+    started: float
+    done: threading.Event
+
+
 class _Missing:
     """Nothing is held, not even an absence."""
 
@@ -106,7 +114,7 @@ class Registry:
         self._base_url = base_url
         self._policy = policy
         self._lock = threading.Lock()
-        self._flight: threading.Event | None = None
+        self._flight: _Flight | None = None
         self._generation: int | None = None
         self._read_at = float("-inf")
         self._tried_at = float("-inf")
@@ -169,13 +177,15 @@ class Registry:
 
     def _poll_shared(self) -> None:
         """One thread asks. The others go on with what they hold while it is young; after a quiet time, in which
-        nobody asked, they wait for the answer."""
+        nobody asked, they wait for the answer, but all of them together no longer than one refresh: a store that
+        hangs must not hold up each request anew."""
         with self._lock:
             leader = self._flight is None
-            flight = self._flight = self._flight or threading.Event()
+            flight = self._flight = self._flight or _Flight(self._monotonic(), threading.Event())
         if not leader:
-            if self.age() >= 2 * self._policy.snapshot_refresh:
-                flight.wait(self._policy.snapshot_refresh)
+            refresh = self._policy.snapshot_refresh
+            if self.age() >= 2 * refresh:
+                flight.done.wait(max(0, flight.started + refresh - self._monotonic()))
             return
         try:
             self._poll()
@@ -185,7 +195,7 @@ class Registry:
             self._tried_at = self._monotonic()
             with self._lock:
                 self._flight = None
-            flight.set()
+            flight.done.set()
 
     def _poll(self) -> None:
         asked_at = self._monotonic()

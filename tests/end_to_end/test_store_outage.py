@@ -24,15 +24,20 @@ def own_postgres(postgres_server: postgres.Server) -> Iterator[postgres.Server]:
     server.stop()
 
 
+def node_on(url: str, folder: Path) -> tuple[Deployment, tuple[str, str]]:
+    """A node with a root realm, and the credentials of a client there."""
+    deployment = Deployment(folder, DATABASE_URL=url, KEK=KEK, SNAPSHOT_REFRESH="1", LOG_LEVEL="ERROR")
+    deployment.run("db upgrade")
+    deployment.run("realms create /")
+    made = deployment.run("clients create svc --scope read --default-scope read")
+    return deployment, ("svc", made["client_secret"])
+
+
 def test_187_190_workers_without_the_store_stop_signing_in_time_go_on_publishing_and_recover_without_restart(
     tmp_path: Path, own_postgres: postgres.Server
 ) -> None:
     url = own_postgres.url(own_postgres.create_database())
-    deployment = Deployment(tmp_path, DATABASE_URL=url, KEK=KEK, SNAPSHOT_REFRESH="1", LOG_LEVEL="ERROR")
-    deployment.run("db upgrade")
-    deployment.run("realms create /")
-    made = deployment.run("clients create svc --scope read --default-scope read")
-    credentials = ("svc", made["client_secret"])
+    deployment, credentials = node_on(url, tmp_path)
     issuer = deployment.issuer()
 
     def published() -> set[tuple[int, bytes]]:
@@ -73,3 +78,22 @@ def test_187_190_workers_without_the_store_stop_signing_in_time_go_on_publishing
     assert {answer.body for answer in dark} == {dark[0].body}
     assert '"temporarily_unavailable"' in dark[0].body
     assert {answer.status for answer in load.since(back + 1 + MARGIN)} == {200}
+
+
+def test_190_a_store_that_hangs_holds_up_no_token_while_what_is_held_may_be_used(
+    tmp_path: Path, own_postgres: postgres.Server
+) -> None:
+    deployment, credentials = node_on(own_postgres.url(own_postgres.create_database()), tmp_path)
+    with deployment.gunicorn("--workers 2"), Load([deployment.issuer()], credentials).running() as load:
+        until(lambda: len(load.answers) > 50)
+        with own_postgres.hanging():
+            hung = time.monotonic()
+            # The one thread of each process that asks the store hangs with it. By now that is long enough for the
+            # others to wait for it, once, and they have waited.
+            until(lambda: load.since(hung + 5))
+        thawed = time.monotonic()
+        until(lambda: len(load.since(thawed + 1 + MARGIN)) > 50)
+    meanwhile = [answer for answer in load.since(hung + 3) if answer.ended < thawed]
+    # Held up by SNAPSHOT_REFRESH each, the two threads left would have had four answers.
+    assert len(meanwhile) > 20
+    assert load.failed == []
