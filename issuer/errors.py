@@ -58,6 +58,7 @@ def _refused(error: OAuth2Error) -> flask.Response:
         "refused",
         realm=realm_path,
         client_id=_claimed_client_id(request),
+        address=flask.g.get("client_address"),
         endpoint=flask.request.endpoint,
         error=error.error,
         reason=reason,
@@ -84,8 +85,9 @@ def _routing(error: HTTPException) -> flask.Response:
         if flask.request.endpoint is not None:  # the address is one of ours, but for its realm
             realm_path = (flask.request.view_args or {}).get("realm_path")
             log.event(
-                "refused", realm=realm_path, endpoint=flask.request.endpoint, error="not_found", reason="unknown_realm"
-            )
+                "refused", realm=realm_path, address=flask.g.get("client_address"), endpoint=flask.request.endpoint,
+                error="not_found", reason="unknown_realm",
+            )  # fmt: skip
         return _json(404, "not_found", NOT_FOUND)
     if isinstance(error, MethodNotAllowed):
         response = _json(405, "method_not_allowed", METHOD_NOT_ALLOWED)

@@ -35,7 +35,7 @@ class Runtime:
             policy=settings.rotation,
             monotonic=monotonic,
         )
-        self.server = IssuerServer(self.registry, clock)
+        self.server = IssuerServer(self.registry, clock, settings.trusted_proxies)
         self.server.register_endpoint(Introspection)
         self._sealer: Sealer | None = None
         self._booted = False

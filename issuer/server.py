@@ -6,7 +6,7 @@ returned: issuer/errors.py turns them into responses.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flask
@@ -18,6 +18,7 @@ from issuer import client_auth, log
 from issuer.clients import Client
 from issuer.form import check_content_type, parse_form
 from issuer.grants import GRANTS, GRANTS_BY_NAME, TokenGrant
+from issuer.peer import Network, client_address
 from issuer.refusals import (
     GRANT_TYPE_NOT_SET,
     GRANT_TYPE_NOT_SUPPORTED,
@@ -53,7 +54,7 @@ class Parameters(OAuth2Payload):
 class Request(OAuth2Request):
     """What arrived, read strictly, and the realm it arrived at. `now` is one instant for all of it."""
 
-    def __init__(self, request: flask.Request, view: RealmView, now: int) -> None:
+    def __init__(self, request: flask.Request, view: RealmView, now: int, address: str | None) -> None:
         # Authlib checks the scheme of this string only; Settings has decided on the transport already.
         super().__init__(request.method, "https://issuer.invalid/", headers=request.headers)
         self.uri = view.addresses.issuer
@@ -63,6 +64,7 @@ class Request(OAuth2Request):
         self.addresses = view.addresses
         self.keys = view.keys
         self.now = now
+        self.address = address
         self.claimed_client_id: str | None = None
 
     @property
@@ -77,8 +79,9 @@ class Request(OAuth2Request):
 class IssuerServer(AuthorizationServer):
     """One authorization server for all realms; the view passes the path of the realm."""
 
-    def __init__(self, registry: Registry, clock: Clock) -> None:
+    def __init__(self, registry: Registry, clock: Clock, trusted: Sequence[Network]) -> None:
         super().__init__()
+        self._trusted = trusted
         self._registry = registry
         self._clock = clock
         for grant in GRANTS:
@@ -88,12 +91,14 @@ class IssuerServer(AuthorizationServer):
         """The strict request at the realm of this path. Raises NotFound for an unknown realm."""
         if isinstance(request, OAuth2Request):
             return request
+        # The request itself: through the proxy, each of some twenty look-ups costs a microsecond.
+        arrived: flask.Request = flask.request._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+        flask.g.client_address = client_address(arrived.environ, self._trusted)
         view = self._registry.realm(request)
         if view is None:
             raise NotFound
         flask.g.realm_path = view.realm.path
-        # The request itself: through the proxy, each of some twenty look-ups costs a microsecond.
-        made = Request(flask.request._get_current_object(), view, self._clock())  # type: ignore[attr-defined]  # noqa: SLF001
+        made = Request(arrived, view, self._clock(), flask.g.client_address)
         flask.g.oauth_request = made
         return made
 
@@ -124,6 +129,7 @@ class IssuerServer(AuthorizationServer):
             "token_issued",
             realm=request.realm.path,
             client_id=request.client.client_id,
+            address=request.address,
             jti=issued.token_id,
             kid=issued.kid,
             expires_at=issued.expires_at,

@@ -69,7 +69,9 @@ class Introspection(IntrospectionEndpoint):
         return answer
 
     def _log(self, request: Any, client: Client, **fields: Any) -> None:
-        log.event("introspected", realm=request.realm.path, client_id=client.client_id, **fields)
+        log.event(
+            "introspected", realm=request.realm.path, client_id=client.client_id, address=request.address, **fields
+        )
 
 
 def _verify(token: str, request: Any) -> Mapping[str, Any]:

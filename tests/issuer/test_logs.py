@@ -176,15 +176,22 @@ def test_209_a_token_is_one_line_with_its_jti_and_kid_and_so_is_its_introspectio
     said = claims(token)
     assert events(lines) == [
         {
-            "event": "token_issued", "realm": "/", "client_id": "svc", "jti": said["jti"],
+            "event": "token_issued", "realm": "/", "client_id": "svc", "address": "127.0.0.1", "jti": said["jti"],
             "kid": header(token)["kid"], "expires_at": said["exp"],
         }
     ]  # fmt: skip
     house.issuer.introspect(house["auditor"], token)
     house.issuer.introspect(house["other"], token)
     house.issuer.introspect(house["other"], "garbage")
-    seen = {"event": "introspected", "realm": "/", "client_id": "auditor", "active": True, "jti": said["jti"]}
-    unseen = {"event": "introspected", "realm": "/", "client_id": "other", "active": False}
+    seen = {
+        "event": "introspected",
+        "realm": "/",
+        "client_id": "auditor",
+        "address": "127.0.0.1",
+        "active": True,
+        "jti": said["jti"],
+    }
+    unseen = {"event": "introspected", "realm": "/", "client_id": "other", "address": "127.0.0.1", "active": False}
     written = events(lines)
     assert written[:2] == [seen, unseen | {"reason": "not_visible_to_caller"}]
     assert len(written) == 3
@@ -220,7 +227,33 @@ def test_209_a_refusal_is_one_line_with_its_error_and_the_reason_that_the_answer
     (written,) = events(lines)
     assert written.pop("reason").replace("_", "").isalpha()
     claimed = {"client_id": name} if error != "unsupported_grant_type" else {}  # refused before anybody is asked
-    assert written == {"event": "refused", "realm": "/", "endpoint": "token", "error": error} | claimed
+    where = {"realm": "/", "address": "127.0.0.1", "endpoint": "token"}
+    assert written == {"event": "refused", "error": error} | where | claimed
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "logged"),
+    [
+        ("192.0.2.9", "6.6.6.6", "192.0.2.9"),  # not a proxy of ours: what it says changes nothing
+        ("10.0.0.1", None, "10.0.0.1"),
+        ("10.0.0.1", "6.6.6.6", "6.6.6.6"),
+        ("10.0.0.1", "1.1.1.1, 6.6.6.6", "6.6.6.6"),  # the newest: the rest is what the client said
+        ("10.0.0.1", "6.6.6.6, 10.0.0.7", "6.6.6.6"),  # a second proxy of ours in between
+        ("10.0.0.1", "6.6.6.6, evil\tX", "10.0.0.1"),
+        ("fd00::1", "2001:db8::6", "2001:db8::6"),
+    ],
+)
+def test_22_a_forwarded_address_is_believed_of_a_proxy_that_was_named_and_of_nobody_else(
+    make_issuer: Callable[..., Issuer], lines: Lines, peer: str, forwarded: str | None, logged: str
+) -> None:
+    issuer = make_issuer(TRUSTED_PROXIES="10.0.0.0/8, fd00::/8")
+    issuer.runtime.boot()
+    log.LOGGER.addHandler(lines)
+    environ = {"REMOTE_ADDR": peer} | ({"HTTP_X_FORWARDED_FOR": forwarded} if forwarded else {})
+    for suffix, realm in (("/access_token", "/"), ("/introspect", "/"), ("/access_token", "/nobody")):
+        lines.json.clear()
+        issuer.http.post(issuer.address(suffix, realm), data={"x": "1"}, environ_overrides=environ)
+        assert [json.loads(line)["address"] for line in lines.json] == [logged]
 
 
 def test_209_every_change_by_a_command_is_one_line_and_a_rehearsal_none(issuer: Issuer, lines: Lines) -> None:
