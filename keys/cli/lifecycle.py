@@ -201,7 +201,9 @@ def _add_prune(commands: Commands, wiring: Wiring) -> None:
         """
         check_force(force, reason)
         wiring.prepare(dry_run)
-        ask = Ask(reason, force, automatic=True, dry_run=dry_run, operation=secrets.token_hex(8))
+        ask = Ask(
+            reason, force, automatic=True, believe=force, dry_run=dry_run, operation=secrets.token_hex(8)
+        )  # fmt: skip
 
         def decide(seen: Seen, fresh: Fresh) -> Plan:
             del fresh

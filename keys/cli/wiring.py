@@ -107,6 +107,8 @@ class Ask:
     automatic: bool = False
     """Nobody looks at what the clock says: a routine."""
     clock_matters: bool = True
+    believe: bool = False
+    """Somebody who knows says that the clock is right."""
     expect_generation: int | None = None
     dry_run: bool = False
     operation: str = ""
@@ -159,21 +161,21 @@ def look(
 def carry_out(wiring: Wiring, find_realm: Callable[[Connection], KeyRealm], decide: Decide, ask: Ask) -> Outcome:
     """Decides what to do and does it in one transaction. Raises RotationRefused, LostRace and what `decide` raises."""
     with wiring.database.read() as connection:
-        seen = look(wiring, connection, find_realm, believe=ask.force)
+        seen = look(wiring, connection, find_realm, believe=ask.believe)
         if ask.expect_generation not in (None, seen.generation):
             raise LostRace
         if ask.clock_matters:
             check_clock(seen.reading, automatic=ask.automatic, force=ask.force)
         fresh = Fresh(seen.realm.rsa_bits)
         plan = decide(seen, fresh)
-    if not plan.steps and not ask.force:
+    if not plan.steps and not ask.believe:
         return Outcome(seen.realm, plan, seen.generation)
     fresh.again()
     actor = operator(ask.reason, ask.operation)
     generation = seen.generation
     with wiring.database.change() as connection:
         # Everything is read again, the realm's longest lifetime too: it may have changed meanwhile (keys.md I10).
-        situation = look(wiring, connection, find_realm, believe=ask.force)
+        situation = look(wiring, connection, find_realm, believe=ask.believe)
         if situation.generation != seen.generation:
             raise LostRace
         plan = decide(situation, fresh)

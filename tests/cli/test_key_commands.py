@@ -359,10 +359,13 @@ def test_195_a_clock_that_leapt_prunes_nothing_and_the_routine_says_so(stored_is
     assert issuer.command("keys prune --all").exit_code == 3
     assert refused(issuer, "keys prune", 3)["error"] == "clock_ahead"  # asking again makes it no more right
     assert states(issuer)[old] == "retiring"
-    issuer.run("keys rotate")  # a person may, and the leap is still a leap
+    # A person may rotate, even past a gate, and the leap is still a leap.
+    issuer.run("keys rotate")
+    issuer.run("keys rotate --force --reason 'cannot wait'")
     assert refused(issuer, "keys prune", 3)["error"] == "clock_ahead"
     issuer.run("keys prune --force --reason 'nobody was here for half a year'")
     assert states(issuer)[old] == "retired"
+    assert issuer.run("keys doctor") == []
     assert issuer.run("keys prune")["changed"] is False
 
 
