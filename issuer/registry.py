@@ -7,12 +7,11 @@ a signer that was opened once goes on when its key-encryption key is lost (desig
 """
 
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
 
 from issuer import log, stores
+from issuer.bounded import Bounded
 from issuer.clients import MAX_CLIENT_ID, Client
 from issuer.db import STORE_ERRORS, Database
 from issuer.failures import FailureLimit
@@ -24,8 +23,6 @@ from keys.jwks import KeySet, key_set
 from keys.policy import RotationPolicy
 from keys.sealing import Sealer
 from realmint.protocol import Monotonic
-
-Value = TypeVar("Value")
 
 
 class SnapshotTooOld(Exception):
@@ -39,41 +36,6 @@ class RealmView:
     realm: Realm
     addresses: Addresses
     keys: KeySet
-
-
-class Bounded(Generic[Value]):
-    """The most recently used values, at most `size`; `None` is a value: it remembers an absence."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._values: OrderedDict[Hashable, Value] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def get(self, key: Hashable, missing: Value) -> Value:
-        with self._lock:
-            if key not in self._values:
-                return missing
-            self._values.move_to_end(key)
-            return self._values[key]
-
-    def put(self, key: Hashable, value: Value) -> None:
-        with self._lock:
-            self._values[key] = value
-            self._values.move_to_end(key)
-            while len(self._values) > self._size:
-                self._values.popitem(last=False)
-
-    def drop(self, unwanted: Callable[[Hashable], bool]) -> None:
-        with self._lock:
-            for key in [key for key in self._values if unwanted(key)]:
-                del self._values[key]
-
-    def discard(self, key: Hashable) -> None:
-        with self._lock:
-            self._values.pop(key, None)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from keys.audit import Actor
 from keys.key import KeyRefused
-from keys.rotation import GateNotMet, RotationRefused
+from keys.plan import GateNotMet, RotationRefused
 from keys.sealing import SealingError
 from keys.store import LostRace
 

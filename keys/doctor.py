@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from keys.audit import Entry, broken_at
 from keys.jwks import open_signer
 from keys.key import ALGORITHMS, IN_JWKS, Key, State
+from keys.plan import one
 from keys.policy import Reading, RotationPolicy, droppable_at, promotable_at
-from keys.rotation import one
 from keys.sealing import Sealer, SealingError
 from realmint.protocol import jws
 from realmint.protocol.jws import JWSError

@@ -1,104 +1,29 @@
 """The state machine of keys: for each thing that may happen to a key set, a plan. Pure.
 
-A plan is decided from the stored keys and one reading of the clock, and carried out by keys/store.py in one
-transaction. States and gates: keys/__init__.py and keys/policy.py.
+States and gates: keys/__init__.py and keys/policy.py.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
 
 from keys.key import Key, Material, State
-from keys.policy import (
-    Reading,
-    RotationPolicy,
-    absent_until,
-    droppable_at,
-    last_signature_at,
-    promotable_at,
+from keys.plan import (
+    NOTHING,
+    Fresh,
+    GateNotMet,
+    Plan,
+    RotationRefused,
+    Situation,
+    born,
+    born_pair,
+    born_standby,
+    changed,
+    demoted,
+    ended,
+    one,
+    promoted,
+    revoked,
 )
-
-Fresh = Callable[[str], Material]
-"""A new key for an algorithm, not yet stored."""
-
-
-class RotationRefused(Exception):
-    """It may not happen. `error` is a short code, the message says why and names no secrets."""
-
-    def __init__(self, error: str, message: str) -> None:
-        super().__init__(message)
-        self.error = error
-
-
-class GateNotMet(RotationRefused):
-    """Too early at `now`, or the clock cannot be believed. `retry_at` is the instant of the gate, if there is one."""
-
-    def __init__(self, error: str, message: str, now: int, retry_at: int | None = None) -> None:
-        super().__init__(error, message)
-        self.now = now
-        self.retry_at = retry_at
-
-
-@dataclass(frozen=True)
-class Step:
-    """What happens to one key. `material` is there for a key that is stored for the first time."""
-
-    event: str
-    kid: str
-    alg: str
-    before: State | None
-    after: State
-    values: Mapping[str, Any] = field(repr=False)
-    material: Material | None = None
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Steps in the order in which the database takes them.
-
-    gates: the instants that were looked at, by name, for the audit. forced: one of them had not come. note: what the
-    operator must know besides.
-    """
-
-    steps: tuple[Step, ...] = ()
-    gates: Mapping[str, int] = field(default_factory=dict)
-    forced: bool = False
-    note: str | None = None
-
-    def __add__(self, other: "Plan") -> "Plan":
-        """Both, one after the other."""
-        notes = "; ".join(dict.fromkeys(filter(None, (self.note, other.note)))) or None
-        return Plan(self.steps + other.steps, {**self.gates, **other.gates}, self.forced or other.forced, notes)
-
-
-NOTHING = Plan()
-
-
-@dataclass(frozen=True)
-class Situation:
-    """What a plan is decided from: the keys of a realm that are not dead, and the time.
-
-    algs, max_lifetime: what the realm signs with, and the longest lifetime in seconds that it allows a token.
-    """
-
-    keys: Sequence[Key]
-    reading: Reading
-    policy: RotationPolicy
-    algs: Collection[str]
-    max_lifetime: int
-
-    @property
-    def now(self) -> int:
-        return self.reading.now
-
-    def one(self, alg: str, state: State) -> Key | None:
-        """The key of `alg` in `state`; the database allows at most one active and one published."""
-        return one(self.keys, alg, state)
-
-
-def one(keys: Iterable[Key], alg: str, state: State) -> Key | None:
-    """The key of `alg` in `state`; the database allows at most one active and one published."""
-    return next((key for key in keys if key.alg == alg and key.state is state), None)
+from keys.policy import Reading, absent_until, droppable_at, promotable_at
 
 
 def due(at: Situation, alg: str) -> bool:
@@ -140,8 +65,8 @@ def initial(pairs: Sequence[tuple[Material, Material]], now: int, max_lifetime: 
     steps = []
     for active, standby in pairs:
         signing = {"activated_at": now, "max_lifetime": max_lifetime}
-        steps.append(_birth(active, "generated", State.ACTIVE, now, None, **signing))
-        steps.append(_birth(standby, "generated", State.PUBLISHED, now, None))
+        steps.append(born(active, "generated", State.ACTIVE, now, None, **signing))
+        steps.append(born(standby, "generated", State.PUBLISHED, now, None))
     return Plan(tuple(steps))
 
 
@@ -152,12 +77,12 @@ def generate(at: Situation, alg: str, fresh: Fresh, *, pending: bool) -> Plan:
     nobody is shown yet.
     """
     if pending:
-        return Plan((_birth(fresh(alg), "generated", State.PENDING, at.now, None),))
+        return Plan((born(fresh(alg), "generated", State.PENDING, at.now, None),))
     if at.one(alg, State.PUBLISHED) is not None:
         return NOTHING
     if any(key.state is State.ACTIVE or (key.state is State.RETIRING and key.alg == alg) for key in at.keys):
-        return Plan((_standby(fresh(alg), at.policy, at.now),))
-    return Plan(_pair(at, alg, fresh))
+        return Plan((born_standby(fresh(alg), at.policy, at.now),))
+    return Plan(born_pair(at, alg, fresh))
 
 
 def publish(at: Situation, newcomer: Key | Material, *, event: str, replace: bool) -> Plan:
@@ -169,16 +94,16 @@ def publish(at: Situation, newcomer: Key | Material, *, event: str, replace: boo
         raise RotationRefused(
             "standby_exists", f"{standby.kid} is the {newcomer.alg} standby; --replace puts this one in its place"
         )
-    gone = (_end(standby, "discarded", at.now),) if standby else ()
+    gone = (ended(standby, "discarded", at.now),) if standby else ()
     absent = {"published_at": at.now, "last_absent_at": absent_until(at.now, at.policy)}
     if isinstance(newcomer, Material):
-        return Plan((*gone, _birth(newcomer, event, State.PUBLISHED, at.now, absent["last_absent_at"])))
-    return Plan((*gone, _step(newcomer, event, State.PUBLISHED, absent)))
+        return Plan((*gone, born(newcomer, event, State.PUBLISHED, at.now, absent["last_absent_at"])))
+    return Plan((*gone, changed(newcomer, event, State.PUBLISHED, absent)))
 
 
 def stage(at: Situation, newcomer: Material, *, event: str) -> Plan:
     """A key that is stored and not yet shown to anybody."""
-    return Plan((_birth(newcomer, event, State.PENDING, at.now, None),))
+    return Plan((born(newcomer, event, State.PENDING, at.now, None),))
 
 
 def rotate(at: Situation, alg: str, fresh: Fresh, *, force: bool) -> Plan:
@@ -210,10 +135,10 @@ def activate(at: Situation, key: Key, fresh: Fresh, *, force: bool) -> Plan:
             gate,
         )
     active = at.one(key.alg, State.ACTIVE)
-    steps = [_demote(active, at.policy, at.now)] if active else []
-    steps.append(_promote(key, at.now, at.max_lifetime))
+    steps = [demoted(active, at.policy, at.now)] if active else []
+    steps.append(promoted(key, at.now, at.max_lifetime))
     if key.state is State.PUBLISHED or at.one(key.alg, State.PUBLISHED) is None:
-        steps.append(_standby(fresh(key.alg), at.policy, at.now))
+        steps.append(born_standby(fresh(key.alg), at.policy, at.now))
     return Plan(tuple(steps), {"promotable_at": gate}, forced=at.now < gate)
 
 
@@ -226,7 +151,7 @@ def retire(at: Situation, key: Key, *, force: bool) -> Plan:
     if key.held:
         raise RotationRefused("held", f"key {key.kid} is held; see flask keys unhold")
     if key.state is State.PENDING:
-        return Plan((_end(key, "discarded", at.now),))
+        return Plan((ended(key, "discarded", at.now),))
     if key.alg in at.algs and key.state is State.ACTIVE:
         raise RotationRefused("in_use", f"the realm signs with {key.alg}; flask keys rotate puts another key there")
     if key.alg in at.algs and key.state is State.PUBLISHED:
@@ -234,14 +159,14 @@ def retire(at: Situation, key: Key, *, force: bool) -> Plan:
             "in_use", f"this is the {key.alg} standby, which must stand ready; flask keys revoke puts another there"
         )
     if key.state is State.PUBLISHED:
-        return Plan((_end(key, "discarded", at.now),))
+        return Plan((ended(key, "discarded", at.now),))
     if key.state is State.ACTIVE:
-        return Plan((_demote(key, at.policy, at.now),))
+        return Plan((demoted(key, at.policy, at.now),))
     _expect(key, "retire", State.RETIRING)
     gate = droppable_at(key, at.policy)
     if at.now < gate and not force:
         raise GateNotMet("gate_not_met", f"tokens of key {key.kid} may still be alive", at.now, gate)
-    return Plan((_end(key, "retired", at.now),), {"droppable_at": gate}, forced=at.now < gate)
+    return Plan((ended(key, "retired", at.now),), {"droppable_at": gate}, forced=at.now < gate)
 
 
 def prune(at: Situation, older_than: int = 0) -> Plan:
@@ -255,7 +180,7 @@ def prune(at: Situation, older_than: int = 0) -> Plan:
         if key.state is State.RETIRING and not key.held and at.now >= droppable_at(key, at.policy) + older_than
     ]
     gates = {"droppable_at": max(droppable_at(key, at.policy) for key in gone)} if gone else {}
-    return Plan(tuple(_end(key, "retired", at.now) for key in gone), gates)
+    return Plan(tuple(ended(key, "retired", at.now) for key in gone), gates)
 
 
 def hold(key: Key, *, held: bool) -> Plan:
@@ -264,7 +189,7 @@ def hold(key: Key, *, held: bool) -> Plan:
         return NOTHING
     if key.state in (State.RETIRED, State.REVOKED):
         raise RotationRefused("wrong_state", f"key {key.kid} is {key.state}; there is nothing left to hold")
-    return Plan((_step(key, "held" if held else "unheld", key.state, {"held": held}),))
+    return Plan((changed(key, "held" if held else "unheld", key.state, {"held": held}),))
 
 
 def revoke(at: Situation, key: Key, fresh: Fresh, reason: str, *, standby: bool = False) -> Plan:
@@ -275,19 +200,19 @@ def revoke(at: Situation, key: Key, fresh: Fresh, reason: str, *, standby: bool 
     """
     if key.state is State.REVOKED:
         return NOTHING
-    gone = _revoked(key, at.now, reason)
+    gone = revoked(key, at.now, reason)
     if key.alg not in at.algs or key.state not in (State.ACTIVE, State.PUBLISHED):
         return Plan((gone,))
     if key.state is State.PUBLISHED:
-        return Plan((gone, _standby(fresh(key.alg), at.policy, at.now)))
+        return Plan((gone, born_standby(fresh(key.alg), at.policy, at.now)))
     others = [other for other in at.keys if other.kid != key.kid and other.alg == key.alg]
     successor, note = _successor(at, others, standby)
     if successor is None:
-        return Plan((gone, *_pair(at, key.alg, fresh)), forced=True, note=_NEW_KEYS_SIGN)
+        return Plan((gone, *born_pair(at, key.alg, fresh)), forced=True, note=_NEW_KEYS_SIGN)
     gate = promotable_at(successor, at.policy)
-    steps = [gone, _promote(successor, at.now, at.max_lifetime)]
+    steps = [gone, promoted(successor, at.now, at.max_lifetime)]
     if one([other for other in others if other is not successor], key.alg, State.PUBLISHED) is None:
-        steps.append(_standby(fresh(key.alg), at.policy, at.now))
+        steps.append(born_standby(fresh(key.alg), at.policy, at.now))
     return Plan(tuple(steps), {"promotable_at": gate}, forced=at.now < gate, note=note)
 
 
@@ -296,8 +221,8 @@ def revoke_all(at: Situation, fresh: Fresh, reason: str) -> Plan:
 
     Verifiers that hold an older JWKS refuse new tokens until they fetch again, knowingly.
     """
-    gone = (_revoked(key, at.now, reason) for key in at.keys)
-    born = (step for alg in at.algs for step in _pair(at, alg, fresh))
+    gone = (revoked(key, at.now, reason) for key in at.keys)
+    born = (step for alg in at.algs for step in born_pair(at, alg, fresh))
     return Plan((*gone, *born), forced=True, note=_NEW_KEYS_SIGN)
 
 
@@ -313,51 +238,6 @@ def _successor(at: Situation, others: Sequence[Key], standby: bool) -> tuple[Key
         early = promotable_at(ready, at.policy) > at.now
         return ready, "the standby is young: a verifier may refuse new tokens until it refetches" if early else None
     return known, "the standby is young, so the newest retiring key signs again" if known else None
-
-
-def _birth(material: Material, event: str, state: State, now: int, absent: int | None, **more: Any) -> Step:
-    values = {"state": str(state), "created_at": now, "held": False, "max_lifetime": 0, **more}
-    if state is not State.PENDING:
-        values |= {"published_at": now, "last_absent_at": absent}
-    return Step(event, material.kid, material.alg, None, state, values, material)
-
-
-def _pair(at: Situation, alg: str, fresh: Fresh) -> tuple[Step, Step]:
-    """An active key that no verifier holds yet, and its standby: where there is nothing else to sign with."""
-    signing = {"activated_at": at.now, "max_lifetime": at.max_lifetime}
-    absent = absent_until(at.now, at.policy)
-    active = _birth(fresh(alg), "generated", State.ACTIVE, at.now, absent, **signing)
-    return active, _standby(fresh(alg), at.policy, at.now)
-
-
-def _standby(material: Material, policy: RotationPolicy, now: int) -> Step:
-    return _birth(material, "generated", State.PUBLISHED, now, absent_until(now, policy))
-
-
-def _step(key: Key, event: str, after: State, values: Mapping[str, Any]) -> Step:
-    return Step(event, key.kid, key.alg, key.state, after, {**values, "state": str(after)})
-
-
-def _promote(key: Key, now: int, max_lifetime: int) -> Step:
-    event = "promoted" if key.state is State.PUBLISHED else "reactivated"
-    # Its bounds are set anew when it stops signing again; what it may have signed before stays counted.
-    values = {"activated_at": now, "max_lifetime": max(key.max_lifetime, max_lifetime)}
-    return _step(key, event, State.ACTIVE, values | dict.fromkeys(("retiring_at", "not_signed_after", "max_exp_bound")))
-
-
-def _demote(key: Key, policy: RotationPolicy, now: int) -> Step:
-    last = last_signature_at(now, policy)
-    values = {"retiring_at": now, "not_signed_after": last, "max_exp_bound": last + key.max_lifetime}
-    return _step(key, "demoted", State.RETIRING, values)
-
-
-def _end(key: Key, event: str, now: int) -> Step:
-    return _step(key, event, State.RETIRED, {"retired_at": now, "sealed": None, "kek_id": None})
-
-
-def _revoked(key: Key, now: int, reason: str) -> Step:
-    values = {"revoked_at": now, "reason": reason, "sealed": None, "kek_id": None, "held": False}
-    return _step(key, "revoked", State.REVOKED, values)
 
 
 def _expect(key: Key, verb: str, *states: State) -> None:

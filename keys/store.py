@@ -13,8 +13,8 @@ from sqlalchemy import Connection, RowMapping, and_, func, insert, select, updat
 from keys import rotation
 from keys.audit import FIRST, Actor, Entry
 from keys.key import IN_JWKS, LOCAL, Key, Material, State, canonical
+from keys.plan import Plan, Step
 from keys.policy import Reading
-from keys.rotation import Plan, Step
 from keys.sealing import Sealer
 from keys.tables import key_audit, key_sets, keys, metadata
 

@@ -33,8 +33,8 @@ from keys.console import (
     words,
 )
 from keys.key import ALGORITHMS, RSA_BITS
+from keys.plan import NOTHING, Plan, Situation
 from keys.policy import read_clock
-from keys.rotation import NOTHING, Plan, Situation
 from realmint.protocol.names import ScopeError, parse_scope
 
 _COLUMNS = ("realm", "enabled", "signing_algs", "access_token_lifetime", "token_format", "issuer")

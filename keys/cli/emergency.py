@@ -9,8 +9,8 @@ from keys.cli.lifecycle import print_steps
 from keys.cli.wiring import Ask, Fresh, Outcome, Seen, Wiring, carry_out, one_realm, pick
 from keys.console import Commands, options, print_json, span, when
 from keys.key import State
+from keys.plan import Plan
 from keys.policy import RotationPolicy
-from keys.rotation import Plan
 
 
 def add(commands: Commands, wiring: Wiring) -> None:

@@ -12,7 +12,7 @@ from keys import rotation, store
 from keys.cli.wiring import Ask, Fresh, KeyRealm, Outcome, Seen, Wiring, carry_out, check_force, one_realm
 from keys.console import Commands, Duration, Refused, options, print_json, refusal
 from keys.key import ALGORITHMS, State
-from keys.rotation import NOTHING, Plan
+from keys.plan import NOTHING, Plan
 from keys.store import LostRace
 
 _ALGS = click.Choice(list(ALGORITHMS))

@@ -13,7 +13,7 @@ from keys.cli.wiring import Ask, Fresh, Seen, Wiring, carry_out, look, one_realm
 from keys.console import Commands, Exit, Refused, confirm, operator, options, print_json
 from keys.files import write_private
 from keys.key import ALGORITHMS, Key, KeyRefused, Material, public_pem
-from keys.rotation import Plan, Step
+from keys.plan import Plan, Step
 from keys.sealing import SealingError
 from keys.transfer import encrypted, public_jwk, read_key
 

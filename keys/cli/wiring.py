@@ -13,8 +13,9 @@ from keys import store
 from keys.audit import Actor
 from keys.console import not_found, operator
 from keys.key import Key, Material, generate
+from keys.plan import Plan, Situation
 from keys.policy import Reading, RotationPolicy, read_clock
-from keys.rotation import Plan, Situation, check_clock
+from keys.rotation import check_clock
 from keys.sealing import Sealer
 from keys.store import LostRace
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from issuer import registry as registry_module
+from issuer.bounded import Bounded
 from tests.support import postgres
 from tests.support.issuer import Caller, Issuer, header
 from tests.support.process import Deployment
@@ -168,7 +168,7 @@ def test_made_up_clients_and_realms_evict_nobody_and_use_bounded_memory(issuer: 
 
 
 def test_what_is_held_is_the_newest_up_to_its_bound() -> None:
-    held: registry_module.Bounded[int] = registry_module.Bounded(3)
+    held: Bounded[int] = Bounded(3)
     for n in range(5):
         held.put(n, n)
         held.get(0, -1)

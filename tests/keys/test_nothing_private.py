@@ -15,8 +15,8 @@ from issuer.settings import Settings
 from keys import rotation
 from keys.jwks import key_set, open_signer
 from keys.key import KeyRefused, Material, generate, private_jwk
+from keys.plan import Situation
 from keys.policy import Reading, RotationPolicy
-from keys.rotation import Situation
 from keys.sealing import Sealer, parse_keks
 from keys.store import load
 from keys.transfer import encrypted, read_key

@@ -8,8 +8,8 @@ import pytest
 
 from keys import rotation
 from keys.key import Key, Material, State, generate
+from keys.plan import NOTHING, GateNotMet, Plan, RotationRefused, Situation
 from keys.policy import FETCH_SECONDS, Reading, RotationPolicy, droppable_at, promotable_at, read_clock
-from keys.rotation import GateNotMet, Plan, RotationRefused, Situation
 
 NOW = 1_000_000
 POLICY = RotationPolicy(
@@ -109,7 +109,7 @@ def test_a_way_back_to_a_retiring_key_keeps_the_standby_and_sets_its_bounds_anew
 
 
 def test_activating_what_signs_already_is_nothing_to_do() -> None:
-    assert rotation.activate(at(ACTIVE, STANDBY), ACTIVE, fresh(), force=False) == rotation.NOTHING
+    assert rotation.activate(at(ACTIVE, STANDBY), ACTIVE, fresh(), force=False) == NOTHING
 
 
 @pytest.mark.parametrize("state", [State.PENDING, State.RETIRED, State.REVOKED])
@@ -144,7 +144,7 @@ def test_generate_makes_what_is_missing_and_no_more() -> None:
     # Another algorithm signs already: this one is published first.
     other = replace(ACTIVE, alg="RS256")
     assert told(rotation.generate(at(other), "ES256", fresh(), pending=False)) == standby
-    assert rotation.generate(at(ACTIVE, STANDBY), "ES256", fresh(), pending=False) == rotation.NOTHING
+    assert rotation.generate(at(ACTIVE, STANDBY), "ES256", fresh(), pending=False) == NOTHING
     pending = rotation.generate(at(ACTIVE, STANDBY), "ES256", fresh(), pending=True)
     assert told(pending) == [("generated", "new-0", None, "pending")]
     assert "published_at" not in pending.steps[0].values
@@ -184,7 +184,7 @@ def test_a_held_key_is_not_taken_out_by_anything_but_revocation() -> None:
     held = replace(RETIRING, held=True)
     situation = at(ACTIVE, STANDBY, held, now=NOW + 10**9)
     for older_than in (0, 1):
-        assert rotation.prune(situation, older_than) == rotation.NOTHING
+        assert rotation.prune(situation, older_than) == NOTHING
     for force in (False, True):
         with pytest.raises(RotationRefused) as refused:
             rotation.retire(situation, held, force=force)
@@ -195,7 +195,7 @@ def test_a_held_key_is_not_taken_out_by_anything_but_revocation() -> None:
 def test_hold_and_unhold_change_the_flag_alone_and_once() -> None:
     plan = rotation.hold(RETIRING, held=True)
     assert told(plan) == [("held", "kid-retiring", "retiring", "retiring")]
-    assert rotation.hold(RETIRING, held=False) == rotation.NOTHING
+    assert rotation.hold(RETIRING, held=False) == NOTHING
     with pytest.raises(RotationRefused):
         rotation.hold(key(State.REVOKED), held=True)
 
@@ -256,7 +256,7 @@ def test_184_another_key_is_simply_revoked_and_a_standby_replaced() -> None:
     assert told(rotation.revoke(at(ACTIVE, STANDBY), STANDBY, fresh(), "x")) == [
         ("revoked", "kid-published", "published", "revoked"), ROTATED[2],
     ]  # fmt: skip
-    assert rotation.revoke(at(ACTIVE, STANDBY), key(State.REVOKED), fresh(), "x") == rotation.NOTHING
+    assert rotation.revoke(at(ACTIVE, STANDBY), key(State.REVOKED), fresh(), "x") == NOTHING
 
 
 def test_184_when_the_store_leaked_every_key_goes() -> None:

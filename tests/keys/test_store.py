@@ -12,8 +12,8 @@ from keys import rotation, store
 from keys.audit import Actor
 from keys.jwks import key_set
 from keys.key import State, generate
+from keys.plan import Situation
 from keys.policy import Reading
-from keys.rotation import Situation
 from keys.store import LostRace
 from tests.support.issuer import Issuer
 
