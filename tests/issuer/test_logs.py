@@ -104,6 +104,7 @@ def test_207_an_unknown_realm_is_one_cut_line(house: House, lines: Lines, suffix
 )  # fmt: skip
 def test_207_any_value_at_all_becomes_one_line(name: str, fields: dict[str, Any]) -> None:
     handler = Lines()
+    log.LOGGER.setLevel(logging.INFO)  # before any application has set it
     log.LOGGER.addHandler(handler)
     try:
         log.event(name.replace("%", "%%"), **fields)
