@@ -46,10 +46,8 @@ class WithJoserfc:
     A stubborn one never fetches because of an unknown kid.
     """
 
-    def __init__(
-        self, jwks: Sequence[str], issuer: str, cache: float, leeway: int, *, stubborn: bool, name: str | None = None
-    ) -> None:
-        self.NAME = name or ("stubborn" if stubborn else "joserfc")
+    def __init__(self, jwks: Sequence[str], issuer: str, cache: float, leeway: int, *, stubborn: bool) -> None:
+        self.NAME = "stubborn" if stubborn else "joserfc"
         self._addresses = itertools.cycle(jwks)
         self._cache = cache
         self._stubborn = stubborn
@@ -96,12 +94,10 @@ class Ours:
         self._api.validate(token)
 
 
-def all_kinds(nodes: Sequence[str], issuer: str, cache: int, leeway: int) -> tuple[Verifier, ...]:
-    """One of each over the JWKS of `nodes`; `issuer` is the address of one of them."""
-    jwks = [f"{node}/connect/jwk_uri" for node in nodes]
+def refetching(jwks: Sequence[str], issuer: str, cache: int, leeway: int) -> tuple[Verifier, ...]:
+    """One of each kind that fetches when it meets an unknown kid; `issuer` lives at the first of `jwks`."""
     return (
         WithPyJWT(jwks[0], issuer, cache, leeway),
         WithJoserfc(jwks[::-1], issuer, cache, leeway, stubborn=False),
-        WithJoserfc(jwks, issuer, cache, leeway, stubborn=True),
         Ours(issuer, cache, leeway),
     )
