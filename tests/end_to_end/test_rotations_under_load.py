@@ -226,6 +226,7 @@ def leak(cluster: Cluster, load: Load, checks: Checks, kid: str) -> dict[str, An
     assert all(cluster.active(node, of_it[-1]) for node in cluster.nodes)
     with watching_keys(cluster) as published:
         until(lambda: {node for _, node, kids in published if kid in kids} == set(cluster.nodes))
+        assert checks.refused == []  # of any key, this one too: from here on it is refused rightly
         typed = time.monotonic()
         revoked = cluster.one.run(f"keys revoke {kid} --reason drill --yes")
         done = time.monotonic()
