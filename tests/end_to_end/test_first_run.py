@@ -129,6 +129,33 @@ def test_eight_processes_on_an_empty_embedded_database_end_with_one_realm_and_on
         assert answer.json()["error"] == "invalid_scope"
 
 
+def test_eight_servers_started_at_once_on_nothing_end_with_the_same_keys_and_one_client(tmp_path: Path) -> None:
+    # One folder, eight ports: each is `flask run` as somebody would type it.
+    servers = [Deployment(tmp_path, BASE_URL="http://127.0.0.1:5000") for _ in range(8)]
+    started = [
+        subprocess.Popen(
+            server.command_line(f"run --port {server.port}"), cwd=ROOT, env=server.environ, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for server in servers
+    ]  # fmt: skip
+    try:
+        until(lambda: all(server.answers("/readyz") for server in servers), 60)
+        documents = {
+            urllib3.request("GET", f"http://127.0.0.1:{server.port}/oauth2/connect/jwk_uri").data for server in servers
+        }
+    finally:
+        for process in started:
+            process.terminate()
+        said = [process.communicate(timeout=10)[0] for process in started]
+    assert len(documents) == 1
+    assert sum("curl --request POST" in text for text in said) == 1
+    assert not any("Traceback" in text for text in said)
+    assert [realm["realm"] for realm in servers[0].run("realms list")] == ["/"]
+    assert sorted(key["state"] for key in servers[0].run("keys list")) == ["active", "published"]
+    assert [client["client_id"] for client in servers[0].run("clients list")] == ["myClient"]
+
+
 def test_the_setup_commands_eight_times_at_once_on_postgresql_end_with_one_realm(
     tmp_path: Path, postgres_server: postgres.Server
 ) -> None:
