@@ -65,6 +65,7 @@ class Request(OAuth2Request):
         self.keys = view.keys
         self.now = now
         self.address = address
+        self.authorization: str | None = request.environ.get("HTTP_AUTHORIZATION")
         self.claimed_client_id: str | None = None
 
     @property
@@ -152,7 +153,7 @@ class IssuerServer(AuthorizationServer):
 def _parameters(request: flask.Request) -> Mapping[str, list[str]]:
     if request.query_string:
         raise invalid_request("query_parameters")  # credentials do not belong in URLs (RFC 9700 section 4.3.2)
-    check_content_type(request.headers.get("Content-Type"))
+    check_content_type(request.environ.get("CONTENT_TYPE"))
     # A body that comes in chunks is cut at the limit without a word: one byte more tells.
     request.max_content_length = MAX_BODY + 1
     try:

@@ -43,7 +43,7 @@ def authenticate(request: Any, directory: Directory, now: int) -> AuthenticatedC
     Raises invalid_request when more than one method is presented or one is malformed, and the one
     invalid_client for everything else. Work done depends on what was presented, not on who is known.
     """
-    authorization = request.headers.get("Authorization")
+    authorization = request.authorization
     presented = [method for method in METHODS if method.presented(request)]
     unknown_scheme = authorization is not None and not any(method.uses_header(authorization) for method in METHODS)
     if len(presented) + unknown_scheme > 1:

@@ -27,12 +27,11 @@ class ClientSecretBasic:
         return authorization.partition(" ")[0].lower() == _SCHEME
 
     def presented(self, request: Any) -> bool:
-        authorization = request.headers.get("Authorization")
-        return authorization is not None and self.uses_header(authorization)
+        return request.authorization is not None and self.uses_header(request.authorization)
 
     def authenticate(self, request: Any, directory: Any, now: int) -> tuple[Client | None, Secret | None]:
         """Raises invalid_request for a header that cannot be read, or for another client_id in the body."""
-        client_id, secret = _parse_basic(request.headers["Authorization"])
+        client_id, secret = _parse_basic(request.authorization)
         request.claimed_client_id = client_id
         if request.payload.data.get("client_id") not in (None, client_id):
             raise invalid_request("other_client_id_in_body")
