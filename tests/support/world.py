@@ -153,14 +153,14 @@ class World:
     def learn(self, answer: Any) -> None:
         """What a command said that it did; several of them with --all."""
         rows = answer if isinstance(answer, list) else [answer]
-        for row, step in [(row, step) for row in rows for step in row.get("steps", ())]:
+        for told, step in [(row, step) for row in rows for step in row.get("steps", ())]:
             if step["to"] == "revoked":
                 self.revoked.add(step["kid"])
             if step["to"] in ("revoked", "retired"):
                 self.gone.add(step["kid"])
             if step["to"] == "active" != step["from"]:
                 self.not_known_before.pop(step["kid"], None)
-                if row["forced"]:
+                if told["forced"]:
                     self.not_known_before[step["kid"]] = self.gate(step["kid"])
 
     def listed(self) -> list[dict[str, Any]]:
