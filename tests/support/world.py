@@ -260,11 +260,14 @@ class World:
     # What verifiers do
 
     def fetch(self, verifier: Verifier) -> None:
-        """From a node that is in touch, or was a short while ago; the slowest fetch there is."""
+        """From a node that is in touch, or was a short while ago; the slowest fetch there is.
+
+        Where no node is, C does not hold: what such a verifier knows is nobody's promise until it fetches again.
+        """
         usable = [node for node in self.nodes if node.issuer.runtime.registry.age() < 10 * self.truth.refresh
                   or node.cut_at is None]  # fmt: skip
         if not usable:
-            return  # its copy stays what it is: C counts from when fetching works
+            return
         # The one whose knowledge is oldest.
         node = max(usable, key=lambda node: (node.cut_at is not None, node.issuer.runtime.registry.age()))
         verifier.keys = self._served(node)
@@ -280,7 +283,8 @@ class World:
             if token.kid in self.revoked or self.now < self.not_known_before.get(token.kid, 0):
                 continue
             for verifier in self.verifiers:
-                if self.now + verifier.offset >= token.exp + self.truth.leeway:
+                outdated = self.now >= verifier.done_at + self.truth.cache
+                if outdated or self.now + verifier.offset >= token.exp + self.truth.leeway:
                     continue
                 key = verifier.keys.get(token.kid)
                 if key is None:
