@@ -1,0 +1,59 @@
+"""What asks, asks on a terminal: the name of the key to revoke, and a passphrase that is not shown."""
+
+import os
+import pty
+import subprocess
+from pathlib import Path
+
+from keys.transfer import read_key
+from tests.support.process import ROOT, Deployment
+
+
+def on_a_terminal(deployment: Deployment, line: str, *answers: str) -> tuple[int, str]:
+    """Runs a command at a terminal, typing an answer at each prompt; its exit code and all that was shown."""
+    controller, terminal = pty.openpty()
+    with subprocess.Popen(
+        deployment.command_line(line), cwd=ROOT, env=deployment.environ, stdin=terminal, stdout=terminal, stderr=terminal,
+        start_new_session=True,
+    ) as process:  # fmt: skip
+        os.close(terminal)
+        shown, waiting = "", list(answers)
+        while True:
+            try:
+                shown += os.read(controller, 4096).decode()
+            except OSError:  # how a terminal says that nobody is there any more
+                break
+            if waiting and shown.rstrip(" ").endswith(":"):
+                os.write(controller, waiting.pop(0).encode() + b"\n")
+                shown += "|"
+    os.close(controller)
+    return process.returncode, shown
+
+
+def test_184_a_key_is_revoked_when_its_name_was_typed_and_not_otherwise(tmp_path: Path) -> None:
+    deployment = Deployment(tmp_path)
+    kid = deployment.run("keys generate --pending")["steps"][0]["kid"]
+    code, shown = on_a_terminal(deployment, f"keys revoke {kid[:8]} --reason test", "wrong!")
+    assert (code, "Aborted" in shown) == (1, True)
+    code, shown = on_a_terminal(deployment, "keys revoke --all --reason test", "/nobody")
+    assert (code, "Aborted" in shown) == (1, True)
+    assert [key["kid"] for key in deployment.run("keys list --state pending")] == [kid]
+    code, shown = on_a_terminal(deployment, f"keys revoke {kid[:8]} --reason test", kid[:6])
+    assert code == 0, shown
+    assert f"first 6 characters of {kid}" in shown
+    assert deployment.run("keys list --state pending") == []
+
+
+def test_189_a_passphrase_is_asked_for_twice_and_never_shown(tmp_path: Path) -> None:
+    deployment = Deployment(tmp_path)
+    kid = deployment.run("keys generate --pending")["steps"][0]["kid"]
+    out = tmp_path / "key.jwe"
+    passphrase = "correct horse battery"
+    line = f"keys export {kid} --private --yes --out {out}"
+    code, shown = on_a_terminal(deployment, line, passphrase, passphrase)
+    assert code == 0, shown
+    assert passphrase not in shown
+    assert read_key(out.read_bytes(), passphrase.encode(), None, None).kid == kid
+    # Not to a terminal, encrypted or not.
+    code, shown = on_a_terminal(deployment, f"keys export {kid} --private --yes --out -")
+    assert (code, "not written to a terminal" in shown) == (2, True)
