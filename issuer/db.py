@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_urlsafe
 from typing import Any
 from urllib.parse import quote
 
@@ -126,6 +127,8 @@ change_log = Table(
     "change_log",
     metadata,
     Column("generation", BigInteger, primary_key=True, autoincrement=False),
+    # Two histories that reach the same generation, as after an older backup came back, differ in this (#188).
+    Column("nonce", String(22), nullable=False),
     Column("realm_id", Integer),
     Column("client_id", String(255)),
 )
@@ -173,7 +176,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection with one consistent view of the data. Raises SchemaMissing when there is no file."""
-        if self.is_sqlite and not self.path.exists():
+        if self.is_sqlite and self._file() is None:
             raise SchemaMissing(None)
         with self.engine.connect() as connection:
             if not self.is_sqlite:
@@ -221,9 +224,10 @@ class Database:
             raise DisconnectionError
 
     def _file(self) -> tuple[int, int] | None:
+        """Which file is at the path; None for none, or where the folder cannot be read now."""
         try:
             status = self.path.stat()
-        except FileNotFoundError:
+        except OSError:
             return None
         return status.st_dev, status.st_ino
 
@@ -251,7 +255,8 @@ def record_change(connection: Connection, realm_id: int | None, client_id: str |
     bump = change_head.update().values(generation=change_head.c.generation + 1).returning(change_head.c.generation)
     generation = connection.scalar(bump)
     assert generation is not None
-    connection.execute(change_log.insert().values(generation=generation, realm_id=realm_id, client_id=client_id))
+    row = {"generation": generation, "nonce": token_urlsafe(16), "realm_id": realm_id, "client_id": client_id}
+    connection.execute(change_log.insert().values(row))
     connection.execute(change_log.delete().where(change_log.c.generation <= generation - CHANGES_KEPT))
 
 

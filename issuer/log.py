@@ -17,6 +17,8 @@ MAX_VALUE = 256
 """Characters of one value that are written."""
 _MAX_ITEMS = 16
 _QUERY = re.compile(r"\?\S*")
+# What looks like a secret or a token of ours, put where a name belongs, is still one (#208).
+_SECRET = re.compile(r"(rm[st]_)[A-Za-z0-9_-]{16,}|(eyJ)[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_.-]+")
 
 
 def event(name: str, *, level: str = "INFO", **fields: Any) -> None:
@@ -50,7 +52,7 @@ def clean(value: Any) -> Any:
         return value
     if isinstance(value, list | tuple):
         return [clean(item) for item in value[:_MAX_ITEMS]]
-    text = hex(value) if isinstance(value, int) else str(value)
+    text = _hidden(hex(value) if isinstance(value, int) else str(value)[: MAX_VALUE * 8])
     cut = text[:MAX_VALUE].encode("unicode_escape", "backslashreplace").decode("ascii")
     return cut + "..." if len(text) > MAX_VALUE else cut
 
@@ -75,8 +77,12 @@ class _Handler(logging.StreamHandler[Any]):
 
 def _without_query(record: logging.LogRecord) -> bool:
     if isinstance(record.args, tuple):
-        record.args = tuple(_QUERY.sub("?", arg) if isinstance(arg, str) else arg for arg in record.args)
+        record.args = tuple(_hidden(_QUERY.sub("?", arg)) if isinstance(arg, str) else arg for arg in record.args)
     return True
+
+
+def _hidden(text: str) -> str:
+    return _SECRET.sub(lambda found: f"{found[1] or found[2]}...", text)
 
 
 class _JSON(logging.Formatter):

@@ -2,13 +2,16 @@
 
 A known client costs no SQL. Once per SNAPSHOT_REFRESH one thread asks the change log what moved and drops
 just that (design decision 15); nothing is loaded before it is asked for, and everything held is bounded.
-A realm's last view is kept behind what is held: its keys are published on when the store is out of reach, and
-a signer that was opened once goes on when its key-encryption key is lost (design decision 19).
+A realm that changed is read again by the thread that heard of it, so that what is held is what was last known.
+The view before is kept for its signers: one that was opened goes on when its key-encryption key is lost
+(design decision 19).
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+from sqlalchemy import Connection
 
 from issuer import log, stores
 from issuer.bounded import Bounded
@@ -77,12 +80,16 @@ class Registry:
         self._policy = policy
         self._lock = threading.Lock()
         self._flight: _Flight | None = None
-        self._generation: int | None = None
+        self._moment: stores.Moment | None = None
+        # Over each change of what is held and of the moment it is held from: what was read before a change must not be
+        # put in place after it was dropped. Never over a look at the store.
+        self._holding = threading.Lock()
         self._read_at = float("-inf")
         self._tried_at = float("-inf")
         self._views: Bounded[RealmView | _Missing] = Bounded(1024)
         self._last_views: Bounded[RealmView | _Missing] = Bounded(1024)
         self._paths: dict[int, str] = {}
+        self._unopened: set[str] = set()
         self._clients: Bounded[Client | _Missing] = Bounded(20_000)
         # Absences are bounded apart, so that a flood of made-up names evicts nobody real.
         self._absent: Bounded[bool] = Bounded(10_000)
@@ -100,13 +107,7 @@ class Registry:
             return view
         if self._absent.get(path, False):
             return None
-        try:
-            return self._load_realm(path)
-        except STORE_ERRORS:
-            last = self._last_views.get(path, _MISSING)
-            if for_signing or not isinstance(last, RealmView):
-                raise
-            return last
+        return self._load_realm(path)
 
     def client(self, realm_id: int, client_id: str) -> Client | None:
         """The client of this name in the realm, or None. Raises one of STORE_ERRORS."""
@@ -134,7 +135,7 @@ class Registry:
             return
         if self._monotonic() - self._tried_at >= min(refresh, 1):
             self._poll_shared()
-        if for_signing and self._generation is not None and self.age() >= self._policy.snapshot_max_age:
+        if for_signing and self._moment is not None and self.age() >= self._policy.snapshot_max_age:
             raise SnapshotTooOld
 
     def _poll_shared(self) -> None:
@@ -161,18 +162,33 @@ class Registry:
 
     def _poll(self) -> None:
         asked_at = self._monotonic()
+        held = self._moment
         with self._database.read() as connection:
-            generation, changes = stores.changes_since(connection, self._generation)
-        if self._generation is not None and generation < self._generation:
-            # Somebody put an older backup in the place of the database (#188): what it says counts from now on.
-            log.event("store_went_back", held=self._generation, found=generation, level="ERROR")
-        if changes is None:
-            self._drop_everything()
-        else:
-            for realm_id, client_id in changes:
-                self._drop(realm_id, client_id)
-        self._generation = generation
-        self._read_at = asked_at
+            moment, changes = stores.changes_since(connection, held)
+            fresh = {path: self._read_realm(connection, path) for path in self._held_paths(changes)}
+        if held is not None and changes is None:
+            # Somebody put an older backup in the place of the database (#188), or this process is far behind: what the
+            # database says counts from now on.
+            back = moment.generation <= held.generation
+            name = "store_went_back" if back else "changes_missed"
+            log.event(name, held=held.generation, found=moment.generation, level="ERROR" if back else "WARNING")
+        with self._holding:
+            if changes is None:
+                self._drop_everything()
+            else:
+                for realm_id, client_id in changes:
+                    self._drop(realm_id, client_id)
+                for path, view in fresh.items():
+                    self._put_realm(path, view)
+            self._moment = moment
+            self._read_at = asked_at
+
+    def _held_paths(self, changes: Sequence[tuple[int | None, str | None]] | None) -> list[str]:
+        """The realms of `changes` that are held now, and so worth reading again at once; and those with a key that
+        could not be opened, for it may have been mended without a word."""
+        changed = {realm_id for realm_id, client_id in changes or () if realm_id is not None and client_id is None}
+        paths = {*self._unopened, *(self._paths.get(realm_id) for realm_id in changed)}
+        return [path for path in paths if path is not None and isinstance(self._views.get(path, _MISSING), RealmView)]
 
     def _drop(self, realm_id: int | None, client_id: str | None) -> None:
         if realm_id is None:
@@ -193,44 +209,52 @@ class Registry:
 
     def _load_realm(self, path: str) -> RealmView | None:
         with self._database.read() as connection:
-            generation, _ = stores.changes_since(connection, None)
-            realm = stores.find_realm(connection, path)
-            if realm is None:
-                self._hold(generation, lambda: self._absent.put(path, True))
-                return None
-            stored = key_store.load(connection, realm.id)
+            moment = stores.now_at(connection)
+            view = self._read_realm(connection, path)
+        self._hold(moment, lambda: self._put_realm(path, view))
+        return view
+
+    def _read_realm(self, connection: Connection, path: str) -> RealmView | None:
+        realm = stores.find_realm(connection, path)
+        if realm is None:
+            return None
+        stored = key_store.load(connection, realm.id)
         last = self._last_views.get(path, _MISSING)
         # Of a realm that was deleted and made again under its path, nothing is kept (#204).
         previous = last.keys if isinstance(last, RealmView) and last.realm.id == realm.id else None
         keys = key_set(stored.keys, stored.generation, self._sealer(), previous)
         if not keys.unsealed:
             log.event("key_not_opened", realm=path, level="ERROR")
-        view = RealmView(realm, Addresses(self._base_url, realm.path), keys)
+        return RealmView(realm, Addresses(self._base_url, realm.path), keys)
 
-        def put() -> None:
-            self._views.put(path, view)
-            self._last_views.put(path, view)
-            self._paths[realm.id] = path
-
-        self._hold(generation, put)
-        return view
+    def _put_realm(self, path: str, view: RealmView | None) -> None:
+        self._unopened.discard(path)
+        if view is None:
+            self._last_views.discard(path)
+            self._absent.put(path, True)
+            return
+        self._paths[view.realm.id] = path
+        self._last_views.put(path, view)
+        self._views.put(path, view)
+        if not view.keys.unsealed:
+            self._unopened.add(path)
 
     def _load_client(self, realm_id: int, client_id: str) -> Client | None:
         key = (realm_id, client_id)
         with self._database.read() as connection:
-            generation, _ = stores.changes_since(connection, None)
+            moment = stores.now_at(connection)
             client = stores.find_client(connection, realm_id, client_id)
         if client is None:
-            self._hold(generation, lambda: self._absent.put(key, True))
-            return None
-        self._hold(generation, lambda: self._clients.put(key, client))
+            self._hold(moment, lambda: self._absent.put(key, True))
+        else:
+            self._hold(moment, lambda: self._clients.put(key, client))
         return client
 
-    def _hold(self, generation: int, put: Callable[[], None]) -> None:
-        """Keeps what was read at `generation`, unless a change after it has been polled and dropped already."""
-        put_now = self._generation is None or generation >= self._generation
-        if put_now:
-            put()
+    def _hold(self, moment: stores.Moment, put: Callable[[], None]) -> None:
+        """Keeps what was read at `moment`, unless a change after it has been heard of and dropped already."""
+        with self._holding:
+            if self._moment is None or moment.generation >= self._moment.generation:
+                put()
 
 
 @dataclass(frozen=True)

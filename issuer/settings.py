@@ -151,7 +151,9 @@ def is_loopback(host: str) -> bool:
 
 
 def _database_url(text: str) -> str:
-    dialect = urlsplit(text).scheme.partition("+")[0]
+    parts = urlsplit(text)
+    _ = parts.port  # a ValueError of its own
+    dialect = parts.scheme.removesuffix("+psycopg")
     if dialect == "postgres":
         raise ValueError("says postgres; the name is postgresql")
     if dialect not in ("sqlite", "postgresql"):

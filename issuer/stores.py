@@ -173,20 +173,39 @@ def mark_used(connection: Connection, used: Iterable[tuple[str, int]]) -> None:
 # What changed, and what became of a token
 
 
+@dataclass(frozen=True)
+class Moment:
+    """A point in the history of changes; `nonce` tells two histories apart that have come equally far."""
+
+    generation: int
+    nonce: str | None
+
+
+def now_at(connection: Connection) -> Moment:
+    """The newest change."""
+    newest = select(change_head.c.generation, change_log.c.nonce).outerjoin(
+        change_log, change_log.c.generation == change_head.c.generation
+    )
+    row = connection.execute(newest).one_or_none()
+    return Moment(row.generation, row.nonce) if row is not None else Moment(0, None)
+
+
 def changes_since(
-    connection: Connection, generation: int | None
-) -> tuple[int, list[tuple[int | None, str | None]] | None]:
-    """The newest generation, and what changed after `generation`; None when the log no longer reaches back."""
-    head = connection.scalar(select(change_head.c.generation)) or 0
-    if generation is None or head == generation:
+    connection: Connection, held: Moment | None
+) -> tuple[Moment, list[tuple[int | None, str | None]] | None]:
+    """The newest change, and what changed after `held`; None when the log does not reach back, or is another's."""
+    head = now_at(connection)
+    if held is None or head == held:
         return head, []
-    rows = connection.execute(
-        select(change_log.c.generation, change_log.c.realm_id, change_log.c.client_id)
-        .where(change_log.c.generation > generation)
+    found = connection.execute(
+        select(change_log.c.generation, change_log.c.nonce, change_log.c.realm_id, change_log.c.client_id)
+        .where(change_log.c.generation >= held.generation)
         .order_by(change_log.c.generation)
     ).all()
+    same = held == Moment(0, None) or any(Moment(row.generation, row.nonce) == held for row in found[:1])
+    rows = [row for row in found if row.generation > held.generation]
     # The log is pruned from its old end; a gap there, or a generation that went back, means: drop everything.
-    if generation > head or not rows or rows[0].generation != generation + 1:
+    if not same or not rows or rows[0].generation != held.generation + 1:
         return head, None
     return head, [(row.realm_id, row.client_id) for row in rows]
 

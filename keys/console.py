@@ -81,7 +81,7 @@ def refusal(error: Exception) -> Refused | None:
     context = click.get_current_context(silent=True)
     group = context.parent.command if context and context.parent else None
     translate = group.translate if isinstance(group, Commands) else None
-    return _common(error) or (translate(error) if translate else None)
+    return (translate(error) if translate else None) or _common(error)
 
 
 class Commands(AppGroup):
@@ -126,6 +126,7 @@ def _gate(error: GateNotMet) -> Refused:
     return Refused(error.error, message, Exit.GATE, retry_at=error.retry_at, retry_after=left)
 
 
+_LONGEST = 3660 * 86400
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -138,20 +139,43 @@ class Duration(click.ParamType[int]):
         if isinstance(value, int):
             return value
         match = re.fullmatch(r"([0-9]{1,9})([smhd]?)", value)
-        if match is None or int(match[1]) == 0:
-            self.fail("is a number of seconds above 0, or like 90s, 15m, 12h, 30d", param, ctx)
-        return int(match[1]) * _UNITS[match[2]]
+        seconds = int(match[1]) * _UNITS[match[2]] if match else 0
+        if not 0 < seconds <= _LONGEST:
+            self.fail("is a number of seconds above 0, or like 90s, 15m, 12h, 30d; ten years at most", param, ctx)
+        return seconds
+
+
+class Text(click.ParamType[str]):
+    """One line of text that any database and any log can hold, of at most `longest` characters."""
+
+    name = "text"
+
+    def __init__(self, longest: int) -> None:
+        self._longest = longest
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        if len(text) > self._longest or not text.isprintable():
+            self.fail(f"is one line of at most {self._longest} characters", param, ctx)
+        return text
+
+
+NAME = Text(255)
+REASON = Text(256)
+PATH = Text(512)
 
 
 def options(*wanted: str) -> Callable[[Function], Function]:
     """The options that commands share, by name: realm, json, dry_run, yes, force, reason."""
     made = {
-        "realm": click.option("--realm", "realm_path", default="/", show_default=True, help="Path of the realm."),
+        "realm": click.option(
+            "--realm", "realm_path", type=PATH, default="/", show_default=True, help="Path of the realm."
+        ),
         "json": click.option("--json", "as_json", is_flag=True, help="One JSON value on standard output."),
         "dry_run": click.option("--dry-run", is_flag=True, help="Check everything, change nothing."),
         "yes": click.option("--yes", is_flag=True, help="Do not ask."),
         "force": click.option("--force", is_flag=True, help="Go past the gate; goes with --reason."),
-        "reason": click.option("--reason", help="Why, for the audit."),
+        "reason": click.option("--reason", type=REASON, help="Why, for the audit."),
     }
 
     def decorate(function: Function) -> Function:

@@ -7,7 +7,7 @@ I4 name and signature belong together  I9 one change at a time, each of them in 
 I5 a name keeps its material           I10 a key outlives the longest token it may sign
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from keys.audit import Entry, broken_at
@@ -19,6 +19,7 @@ from keys.sealing import Sealer, SealingError
 from realmint.protocol import jws
 from realmint.protocol.jws import JWSError
 
+_PUBLIC = frozenset({"kty", "kid", "use", "alg", "crv", "x", "y", "n", "e"})
 _PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 
 
@@ -49,7 +50,9 @@ def examine(patient: Patient, sealer: Sealer | None, policy: RotationPolicy, rea
     found = [*_key_set(patient, reading), *_audit(patient)]
     for alg in patient.algs:
         found += _algorithm(patient, alg, policy, reading)
-    states = _audited_states(patient.audit)
+    states = {entry.kid: entry.to_state for entry, _ in patient.audit}
+    rows = {key.kid for key in patient.keys}
+    found += [Finding("row_missing", "the audit knows it, and it is gone (I5)", kid) for kid in states.keys() - rows]
     for key in patient.keys:
         for check in _EACH:
             found += check(key, patient, policy, reading)
@@ -65,6 +68,8 @@ def _key_set(patient: Patient, reading: Reading) -> Iterator[Finding]:
         yield Finding("no_key_set", "the realm has no key set")
     if not any(key.state in IN_JWKS for key in patient.keys):
         yield Finding("empty_jwks", "there is no key to publish (I6)")
+    if not any(key.state is State.ACTIVE for key in patient.keys):
+        yield Finding("no_active", "no key signs; see flask keys rotate (I2)")
     if reading.behind:
         yield Finding("clock_behind", "the clock is behind what it told before, by more than CLOCK_ERROR (I8)")
     if reading.ahead:
@@ -75,9 +80,8 @@ def _audit(patient: Patient) -> Iterator[Finding]:
     broken = broken_at(patient.audit, patient.audit_head)
     if broken is not None:
         yield Finding("audit_broken", f"the audit does not hold from row {broken} on (I9)")
-    generations = [entry.generation for entry, _ in patient.audit]
-    if generations != sorted(generations) or (generations and generations[-1] > patient.generation):
-        yield Finding("generation", "the key set is at an earlier generation than its audit (I9)")
+    if {entry.generation for entry, _ in patient.audit} != set(range(1, patient.generation + 1)):
+        yield Finding("generation", "the key set is not at the generation that its audit tells of (I9)")
 
 
 def _algorithm(patient: Patient, alg: str, policy: RotationPolicy, reading: Reading) -> Iterator[Finding]:
@@ -87,10 +91,9 @@ def _algorithm(patient: Patient, alg: str, policy: RotationPolicy, reading: Read
         yield Finding("several", f"{len(active)} keys are active and {len(standby)} published for {alg} (I2)")
     if not standby:
         yield Finding("no_standby", f"no key stands ready for {alg}; see flask keys generate (I2)")
-    # An algorithm that was added lately has only its standby at first; a day after its gate that is a finding too.
-    ever_signed = any(key.alg == alg and key.activated_at is not None for key in patient.keys)
+    # An algorithm that was added lately has only its standby at first; a day after its gate that is a finding.
     patience = max((promotable_at(key, policy) for key in standby), default=0) + 86400
-    if not active and (ever_signed or reading.now > patience):
+    if not active and reading.now > patience and any(key.state is State.ACTIVE for key in patient.keys):
         yield Finding("no_active", f"no key signs {alg}; see flask keys rotate --alg {alg} (I2)")
     key = one(active, alg, State.ACTIVE)
     if key is not None and reading.now > (key.activated_at or 0) + policy.rotation_interval * 3 // 2:
@@ -99,14 +102,19 @@ def _algorithm(patient: Patient, alg: str, policy: RotationPolicy, reading: Read
         yield Finding("lifetime", f"may sign tokens of {patient.max_lifetime} s and counts on less (I10)", key.kid)
 
 
-def _instants(key: Key, _patient: Patient, policy: RotationPolicy, reading: Reading) -> Iterator[Finding]:
+def _instants(key: Key, patient: Patient, policy: RotationPolicy, reading: Reading) -> Iterator[Finding]:
     told = [key.created_at, key.published_at, key.activated_at, key.retiring_at]
     order = [instant for instant in told if instant is not None]
     needed = {State.PUBLISHED: key.published_at, State.ACTIVE: key.activated_at, State.RETIRING: key.retiring_at,
               State.RETIRED: key.retired_at, State.REVOKED: key.revoked_at}  # fmt: skip
     if order != sorted(order) or needed.get(key.state, 0) is None:
         yield Finding("instants", "its instants are missing or out of order (I8)", key.kid)
-    if max(order) > reading.now + policy.clock_error:
+    born = next((entry.generation for entry, _ in patient.audit if entry.kid == key.kid), 1)
+    # Only the keys that a realm is born with were in every JWKS that it ever served.
+    absent = key.last_absent_at
+    if key.published_at is not None and (born > 1 if absent is None else absent < key.published_at):
+        yield Finding("instants", "a JWKS without it was served later than it says (I1)", key.kid)
+    if max(order) > reading.now + policy.clock_error and key.state not in (State.RETIRED, State.REVOKED):
         yield Finding("instants", "something happened to it in the future (I8)", key.kid)
 
 
@@ -129,6 +137,8 @@ def _public_half(key: Key, _patient: Patient, _policy: RotationPolicy, _reading:
         return
     if key.alg not in ALGORITHMS:
         return  # of a later version
+    if key.public_jwk.keys() - _PUBLIC:
+        yield Finding("material", "its public half holds members that none of ours has (I5)", key.kid)
     try:
         thumbprint = jws.import_public(key.public_jwk).thumbprint()
     except JWSError:
@@ -163,7 +173,3 @@ def _private_half(key: Key, sealer: Sealer) -> Iterator[Finding]:
         jws.verify(jws.peek(signed), jws.verification_key(dict(key.public_jwk)))
     except JWSError:
         yield Finding("canary", "what it signs does not verify under what it publishes (I4)", key.kid)
-
-
-def _audited_states(audit: Sequence[tuple[Entry, str]]) -> Mapping[str, str]:
-    return {entry.kid: entry.to_state for entry, _ in audit}

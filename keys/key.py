@@ -127,6 +127,9 @@ def signer(kid: str, alg: str, pkcs8: bytes) -> LocalSigner:
     return LocalSigner(kid, alg, lambda signing_input: sign(private, signing_input))
 
 
+ENCRYPTED = "the file is encrypted; give its passphrase with --passphrase-stdin, or at a terminal"
+
+
 class KeyRefused(ValueError):
     """A key may not be imported. The message names the rule and never the material."""
 
@@ -140,9 +143,7 @@ def from_pem(raw: bytes, alg: str | None, password: bytes | None = None, kid: st
         private = serialization.load_pem_private_key(raw, password)
     except TypeError:  # a password that is needed and not given, or given and not needed
         needed = password is None
-        raise KeyRefused(
-            "the file is encrypted; give its passphrase" if needed else "the file is not encrypted"
-        ) from None
+        raise KeyRefused(ENCRYPTED if needed else "the file is not encrypted") from None
     except (ValueError, UnsupportedAlgorithm):
         raise KeyRefused("the file holds no private key that can be read, or the passphrase is wrong") from None
     return _checked(private, alg, kid)

@@ -52,7 +52,7 @@ def check_clock(reading: Reading, *, automatic: bool, force: bool) -> None:
         raise GateNotMet(
             "clock_ahead",
             "the clock is more than two rotation intervals ahead of when these keys were last looked after; if it is "
-            "right, say so once with flask keys prune --force --reason TEXT",
+            "right, say so once with flask keys prune --all --force --reason TEXT",
             reading.told,
         )
 
@@ -94,6 +94,8 @@ def publish(at: Situation, newcomer: Key | Material, *, event: str, replace: boo
         raise RotationRefused(
             "standby_exists", f"{standby.kid} is the {newcomer.alg} standby; --replace puts this one in its place"
         )
+    if standby is not None and standby.held:
+        raise RotationRefused("held", f"the standby {standby.kid} is held; see flask keys unhold")
     gone = (ended(standby, "discarded", at.now),) if standby else ()
     absent = {"published_at": at.now, "last_absent_at": absent_until(at.now, at.policy)}
     if isinstance(newcomer, Material):
@@ -152,9 +154,9 @@ def retire(at: Situation, key: Key, *, force: bool) -> Plan:
         raise RotationRefused("held", f"key {key.kid} is held; see flask keys unhold")
     if key.state is State.PENDING:
         return Plan((ended(key, "discarded", at.now),))
-    if key.alg in at.algs and key.state is State.ACTIVE:
+    if key.state is State.ACTIVE and _needed(at, key):
         raise RotationRefused("in_use", f"the realm signs with {key.alg}; flask keys rotate puts another key there")
-    if key.alg in at.algs and key.state is State.PUBLISHED:
+    if key.state is State.PUBLISHED and _needed(at, key):
         raise RotationRefused(
             "in_use", f"this is the {key.alg} standby, which must stand ready; flask keys revoke puts another there"
         )
@@ -201,7 +203,7 @@ def revoke(at: Situation, key: Key, fresh: Fresh, reason: str, *, standby: bool 
     if key.state is State.REVOKED:
         return NOTHING
     gone = revoked(key, at.now, reason)
-    if key.alg not in at.algs or key.state not in (State.ACTIVE, State.PUBLISHED):
+    if key.state not in (State.ACTIVE, State.PUBLISHED) or not _needed(at, key):
         return Plan((gone,))
     if key.state is State.PUBLISHED:
         return Plan((gone, born_standby(fresh(key.alg), at.policy, at.now)))
@@ -238,6 +240,11 @@ def _successor(at: Situation, others: Sequence[Key], standby: bool) -> tuple[Key
         early = promotable_at(ready, at.policy) > at.now
         return ready, "the standby is young: a verifier may refuse new tokens until it refetches" if early else None
     return known, "the standby is young, so the newest retiring key signs again" if known else None
+
+
+def _needed(at: Situation, key: Key) -> bool:
+    """Whether the realm signs with the algorithm of `key`, or has to as long as no key of its own may sign yet."""
+    return key.alg in at.algs or not any(at.one(alg, State.ACTIVE) for alg in at.algs)
 
 
 def _expect(key: Key, verb: str, *states: State) -> None:

@@ -73,7 +73,8 @@ def load(connection: Connection, realm_id: int) -> Stored:
 def history(connection: Connection, realm_id: int) -> list[Key]:
     """Every key a realm ever had, oldest first."""
     rows = connection.execute(select(keys).where(keys.c.realm_id == realm_id).order_by(keys.c.created_at, keys.c.kid))
-    return [_key(row) for row in rows.mappings()]
+    # A row in a state that only a later version knows is not ours to judge.
+    return [_key(row) for row in rows.mappings() if row["state"] in {str(state) for state in State}]
 
 
 def find_material(connection: Connection, material: Material) -> Key | None:
@@ -88,7 +89,7 @@ def audit(connection: Connection, realm_id: int) -> list[tuple[Entry, str]]:
     rows = connection.execute(select(key_audit).where(key_audit.c.realm_id == realm_id).order_by(key_audit.c.seq))
     entries = []
     for row in rows.mappings():
-        values = dict(row) | {"gates": json.loads(row["gates"])}
+        values = dict(row) | {"gates": _object(row["gates"], {"unreadable": 1})}
         entries.append((Entry(**{name: values[name] for name in Entry.__dataclass_fields__}), row["hash"]))
     return entries
 
@@ -220,5 +221,14 @@ def _newborn(material: Material, realm_id: int, sealer: Sealer) -> dict[str, Any
 def _key(row: RowMapping) -> Key:
     values = dict(row)
     values["state"] = State(values["state"])
-    values["public_jwk"] = json.loads(values["public_jwk"])
+    values["public_jwk"] = _object(values["public_jwk"], {})
     return Key(**values)
+
+
+def _object(text: str, spoilt: dict[str, Any]) -> dict[str, Any]:
+    """A stored JSON object, or `spoilt` where somebody has spoiled it, which doctor and audit find."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    return value if isinstance(value, dict) else spoilt

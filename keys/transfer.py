@@ -12,7 +12,7 @@ from joserfc import jwe
 from joserfc.errors import JoseError
 from joserfc.jwk import OctKey
 
-from keys.key import KeyRefused, Material, from_jwk, from_pem, private_jwk
+from keys.key import ENCRYPTED, KeyRefused, Material, from_jwk, from_pem, private_jwk
 from realmint.protocol.jws import JWSError, parse_object
 
 MAX_FILE = 64 * 1024
@@ -31,12 +31,14 @@ def read_key(raw: bytes, passphrase: bytes | None, alg: str | None, kid: str | N
         raise KeyRefused(f"a key file has at most {MAX_FILE} bytes")
     text = raw.strip()
     if text.startswith(b"-----BEGIN"):
+        if text.count(b"PRIVATE KEY-----") > 2:
+            raise KeyRefused("the file holds several keys; give one")
         return from_pem(text + b"\n", alg, passphrase, kid)
     if not text.startswith(b"{"):
         if text.count(b".") != 4:
             raise KeyRefused("the file is neither PEM nor a JWK nor an encrypted JWE")
         if passphrase is None:
-            raise KeyRefused("the file is encrypted; give its passphrase")
+            raise KeyRefused(ENCRYPTED)
         text = _decrypt(text, passphrase)
     elif passphrase is not None:
         raise KeyRefused("the file is not encrypted")
@@ -47,6 +49,11 @@ def read_key(raw: bytes, passphrase: bytes | None, alg: str | None, kid: str | N
     if "keys" in jwk:
         raise KeyRefused("the file is a set of keys; give one key")
     return from_jwk(jwk, alg, kid)
+
+
+def is_encrypted(raw: bytes) -> bool:
+    """Whether a file needs a passphrase: encrypted PEM, or a JWE."""
+    return b"ENCRYPTED" in raw if raw.lstrip().startswith(b"-----BEGIN") else raw.count(b".") == 4
 
 
 def encrypted(material: Material, passphrase: bytes) -> bytes:
@@ -68,6 +75,6 @@ def _decrypt(token: bytes, passphrase: bytes) -> bytes:
         raise KeyRefused(f"a passphrase has at least {MIN_PASSPHRASE} characters")
     try:
         plain = jwe.decrypt_compact(token, OctKey.import_key(passphrase), algorithms=[_ALG, _ENC]).plaintext
-    except (JoseError, ValueError, KeyError, TypeError):
+    except (JoseError, ValueError, KeyError, TypeError, OverflowError):
         raise KeyRefused(f"the file does not open under this passphrase, or is not {_ALG} with {_ENC}") from None
     return plain or b""

@@ -4,14 +4,14 @@ from typing import Any
 
 import click
 
-from issuer.cli.realms import scope_list
+from issuer.cli.realms import check_audiences, scope_list
 from issuer.client_auth import AUTH_METHODS
 from issuer.clients import MARKERS
 from issuer.grants import GRANTS_BY_NAME
 from issuer.realms import Realm
 from issuer.tokens import FORMATS_BY_NAME
 from issuer.tokens.resources import is_resource
-from keys.console import Duration, words
+from keys.console import NAME, Duration, words
 from keys.key import ALGORITHMS
 
 
@@ -31,7 +31,7 @@ def client_options(command: Any) -> Any:
         click.option("--access-token-lifetime", type=Duration()),
         click.option("--signing-alg", type=click.Choice(list(ALGORITHMS))),
         click.option("--token-format", type=click.Choice(list(FORMATS_BY_NAME))),
-        click.option("--name", help="For people."),
+        click.option("--name", type=NAME, help="For people."),
     ]
     for option in reversed(made):
         command = option(command)
@@ -56,9 +56,7 @@ def _check_names(values: dict[str, Any]) -> None:
     for uri in values.get("audiences", ()):
         if not is_resource(uri):
             raise click.UsageError(f"--audience {uri!r} is not an absolute URI without a fragment (RFC 8707)")
-    for text in (*values.get("default_audience", ()), *values.get("resource_identifiers", ())):
-        if not text.isascii() or not text.isprintable() or len(text) > 1000:
-            raise click.UsageError("an audience is visible ASCII of at most 1000 characters")
+    check_audiences((*values.get("default_audience", ()), *values.get("resource_identifiers", ())))
 
 
 def _check_against_realm(merged: dict[str, Any], realm: Realm) -> None:

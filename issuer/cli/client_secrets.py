@@ -13,6 +13,7 @@ from issuer.provisioning import NewSecret
 from issuer.runtime import Runtime
 from issuer.secrets import Secret
 from keys.console import (
+    NAME,
     Commands,
     Duration,
     confirm,
@@ -37,7 +38,7 @@ def group(runtime: Runtime) -> click.Group:
 
 def _add_add(commands: click.Group, runtime: Runtime) -> None:
     @commands.command("add")
-    @click.argument("client_id")
+    @click.argument("client_id", type=NAME)
     @click.option("--secret-stdin", is_flag=True, help="Import the secret from standard input.")
     @click.option("--expires-in", type=Duration(), help="The new secret ends after this time.")
     @click.option("--overlap", type=Duration(), help="The other secrets end after this time.")
@@ -70,7 +71,7 @@ def _add_add(commands: click.Group, runtime: Runtime) -> None:
 
 def _add_list(commands: click.Group, runtime: Runtime) -> None:
     @commands.command("list")
-    @click.argument("client_id")
+    @click.argument("client_id", type=NAME)
     @options("realm", "json")
     def list_secrets(client_id: str, realm_path: str, as_json: bool) -> None:
         """The secrets of a client: id, kind and dates, never the secrets."""
@@ -85,8 +86,8 @@ def _add_list(commands: click.Group, runtime: Runtime) -> None:
 
 def _add_revoke(commands: click.Group, runtime: Runtime) -> None:
     @commands.command("revoke")
-    @click.argument("client_id")
-    @click.argument("secret_id")
+    @click.argument("client_id", type=NAME)
+    @click.argument("secret_id", type=NAME)
     @options("realm", "json", "dry_run", "yes")
     def revoke(client_id: str, secret_id: str, realm_path: str, as_json: bool, dry_run: bool, yes: bool) -> None:
         """Ends one secret at once, on every process within SNAPSHOT_REFRESH."""

@@ -14,6 +14,7 @@ from issuer.db import record_change
 from issuer.realms import Realm
 from issuer.runtime import Runtime
 from keys.console import (
+    NAME,
     Commands,
     Duration,
     Exit,
@@ -40,7 +41,7 @@ def group(runtime: Runtime) -> click.Group:
 
 def _add_create(commands: click.Group, runtime: Runtime) -> None:
     @commands.command("create")
-    @click.argument("client_id", required=False)
+    @click.argument("client_id", required=False, type=NAME)
     @client_options
     @click.option("--secret-stdin", is_flag=True, help="Import the secret from standard input.")
     @click.option("--expires-in", type=Duration(), help="The secret ends after this time.")
@@ -94,7 +95,7 @@ def _add_reading(commands: click.Group, runtime: Runtime) -> None:
             print_table(shown, _COLUMNS, f"{realm.path} has no such clients")
 
     @commands.command("show")
-    @click.argument("client_id")
+    @click.argument("client_id", type=NAME)
     @options("realm", "json")
     def show(client_id: str, realm_path: str, as_json: bool) -> None:
         """One client, without its secrets."""
@@ -106,7 +107,7 @@ def _add_reading(commands: click.Group, runtime: Runtime) -> None:
 
 def _add_update(commands: click.Group, runtime: Runtime) -> None:
     @commands.command("update")
-    @click.argument("client_id")
+    @click.argument("client_id", type=NAME)
     @client_options
     @options("realm", "json", "dry_run")
     def update(client_id: str, realm_path: str, as_json: bool, dry_run: bool, **given: Any) -> None:
@@ -128,7 +129,7 @@ def _add_update(commands: click.Group, runtime: Runtime) -> None:
 
 def _add_switches(commands: click.Group, runtime: Runtime) -> None:
     @commands.command("disable")
-    @click.argument("client_id")
+    @click.argument("client_id", type=NAME)
     @click.option("--keep-tokens", is_flag=True, help="Tokens issued so far are active again once it is enabled.")
     @options("realm", "json", "dry_run")
     def disable(client_id: str, realm_path: str, keep_tokens: bool, as_json: bool, dry_run: bool) -> None:
@@ -136,7 +137,7 @@ def _add_switches(commands: click.Group, runtime: Runtime) -> None:
         _switch(runtime, realm_path, client_id, False, keep_tokens, as_json, dry_run)
 
     @commands.command("enable")
-    @click.argument("client_id")
+    @click.argument("client_id", type=NAME)
     @options("realm", "json", "dry_run")
     def enable(client_id: str, realm_path: str, as_json: bool, dry_run: bool) -> None:
         """Accepts the client again; never revives a token that was cut off."""
@@ -164,7 +165,7 @@ def _switch(
 
 def _add_delete(commands: click.Group, runtime: Runtime) -> None:
     @commands.command("delete")
-    @click.argument("client_id")
+    @click.argument("client_id", type=NAME)
     @options("realm", "json", "dry_run", "yes")
     def delete(client_id: str, realm_path: str, as_json: bool, dry_run: bool, yes: bool) -> None:
         """Ends a client for good; another of the same name never gets its tokens back."""

@@ -1,6 +1,6 @@
 """flask realms: creating and changing realms."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from keys import store as key_store
 from keys.audit import Actor
 from keys.cli.wiring import Fresh
 from keys.console import (
+    PATH,
     Commands,
     Duration,
     Exit,
@@ -77,12 +78,20 @@ def _values(runtime: Runtime, given: dict[str, Any], current: dict[str, Any]) ->
             values[name] = scope_list(values[name])
     if "default_audience" in values:
         values["default_audience"] = words(values["default_audience"])
+        check_audiences(values["default_audience"])
     merged = {**current, **values}
     if merged["access_token_lifetime"] > merged["max_access_token_lifetime"]:
         raise click.UsageError("--access-token-lifetime may not exceed --max-access-token-lifetime")
     if merged["max_access_token_lifetime"] >= runtime.settings.rotation.rotation_interval:
         raise click.UsageError("--max-access-token-lifetime must be shorter than KEY_ROTATION_INTERVAL")
     return values
+
+
+def check_audiences(given: Iterable[str]) -> None:
+    """Raises a usage error for what could not stand in a token's `aud`."""
+    for text in given:
+        if not text.isascii() or not text.isprintable() or len(text) > 1000:
+            raise click.UsageError("an audience is visible ASCII of at most 1000 characters")
 
 
 def scope_list(given: tuple[str, ...]) -> list[str]:
@@ -96,7 +105,7 @@ def scope_list(given: tuple[str, ...]) -> list[str]:
 
 def _add_create(commands: click.Group, runtime: Runtime) -> None:
     @commands.command("create")
-    @click.argument("path")
+    @click.argument("path", type=PATH)
     @_policy_options
     @options("json", "dry_run")
     def create(path: str, as_json: bool, dry_run: bool, **given: Any) -> None:
@@ -121,7 +130,7 @@ def _add_reading(commands: click.Group, runtime: Runtime) -> None:
             print_table(shown, _COLUMNS, "there are no realms")
 
     @commands.command("show")
-    @click.argument("path", default="/")
+    @click.argument("path", type=PATH, default="/")
     @options("json")
     def show(path: str, as_json: bool) -> None:
         """One realm."""
@@ -132,7 +141,7 @@ def _add_reading(commands: click.Group, runtime: Runtime) -> None:
 
 def _add_update(commands: click.Group, runtime: Runtime) -> None:
     @commands.command("update")
-    @click.argument("path", default="/")
+    @click.argument("path", type=PATH, default="/")
     @_policy_options
     @options("json", "dry_run")
     def update(path: str, as_json: bool, dry_run: bool, **given: Any) -> None:
@@ -182,7 +191,7 @@ def _change_keys(
 
 def _add_switches(commands: click.Group, runtime: Runtime) -> None:
     @commands.command("disable")
-    @click.argument("path")
+    @click.argument("path", type=PATH)
     @click.option("--keep-tokens", is_flag=True, help="Tokens issued so far are active again once it is enabled.")
     @options("json", "dry_run")
     def disable(path: str, keep_tokens: bool, as_json: bool, dry_run: bool) -> None:
@@ -190,7 +199,7 @@ def _add_switches(commands: click.Group, runtime: Runtime) -> None:
         _switch(runtime, path, False, keep_tokens, as_json, dry_run)
 
     @commands.command("enable")
-    @click.argument("path")
+    @click.argument("path", type=PATH)
     @options("json", "dry_run")
     def enable(path: str, as_json: bool, dry_run: bool) -> None:
         """Issues tokens again; never revives one that was cut off."""
@@ -218,7 +227,7 @@ def _switch(runtime: Runtime, path: str, enabled: bool, keep_tokens: bool, as_js
 
 def _add_delete(commands: click.Group, runtime: Runtime) -> None:
     @commands.command("delete")
-    @click.argument("path")
+    @click.argument("path", type=PATH)
     @options("json", "dry_run", "yes")
     def delete(path: str, as_json: bool, dry_run: bool, yes: bool) -> None:
         """Ends a realm with its clients and keys for good. One with realms below it is refused."""

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from sqlalchemy.exc import DBAPIError
+
 from issuer.bootstrap import SETUP_COMMANDS
 from issuer.clients import ClientIdError
 from issuer.db import SchemaMissing
@@ -25,9 +27,15 @@ def translate(error: Exception) -> Refused | None:
         return Refused("already_exists", "there is one of this name already, or one that differs by case", Exit.USAGE)
     if isinstance(error, RealmPathError | ClientIdError | SecretRefused):
         return Refused("usage", str(error), Exit.USAGE)
-    if isinstance(error, SchemaMissing):
-        return schema_missing(None, error)
-    return None
+    missing = SchemaMissing(None) if _lacks_tables(error) else error
+    return schema_missing(None, missing) if isinstance(missing, SchemaMissing) else None
+
+
+def _lacks_tables(error: Exception) -> bool:
+    """Whether a statement met a database without our schema, on either engine."""
+    if not isinstance(error, DBAPIError):
+        return False
+    return type(error.orig).__name__ == "UndefinedTable" or "no such table" in str(error.orig)
 
 
 def schema_missing(runtime: "Runtime | None", error: SchemaMissing) -> Refused:

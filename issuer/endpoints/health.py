@@ -21,7 +21,7 @@ def readyz() -> tuple[flask.Response, int]:
     try:
         working.boot()
         with working.database.read() as connection:
-            stores.changes_since(connection, None)
+            stores.now_at(connection)
         checks["database"] = True
         view = working.registry.realm("/")
         checks["snapshot"] = working.registry.age() < working.settings.rotation.snapshot_max_age

@@ -29,11 +29,12 @@ FORMATS_BY_NAME = by_name(FORMATS)
 def issue(authorization: Authorization, keys: KeySet, now: int, token_id: str) -> Issued:
     """The access token for `authorization`, issued at `now` under the identifier `token_id`.
 
-    Signed by the client's algorithm, else by the first of the realm's that has an active key. Raises
-    TemporarilyUnavailableError when none has, and invalid_scope when the token would be longer than
+    Signed by the client's algorithm, else by the first of the realm's that has an active key, else by any that is
+    active and published still: a realm that changes its algorithm goes on with the old one until the new key may
+    sign. Raises TemporarilyUnavailableError when nothing signs, and invalid_scope when the token would be longer than
     any API accepts.
     """
-    wanted = (authorization.client.signing_alg, *authorization.realm.signing_algs)
+    wanted = (authorization.client.signing_alg, *authorization.realm.signing_algs, *keys.signers)
     signer = next(filter(None, (keys.signing_key(alg) for alg in wanted if alg)), None)
     if signer is None:
         raise because(TemporarilyUnavailableError(), "no_signing_key")

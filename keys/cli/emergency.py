@@ -7,7 +7,7 @@ import click
 from keys import rotation, store
 from keys.cli.lifecycle import print_steps
 from keys.cli.wiring import Ask, Fresh, Outcome, Seen, Wiring, carry_out, one_realm, pick
-from keys.console import Commands, options, print_json, span, when
+from keys.console import NAME, REASON, Commands, options, print_json, span, when
 from keys.key import State
 from keys.plan import Plan
 from keys.policy import RotationPolicy
@@ -17,9 +17,9 @@ def add(commands: Commands, wiring: Wiring) -> None:
     """Adds the command."""
 
     @commands.command("revoke")
-    @click.argument("kid", required=False)
+    @click.argument("kid", required=False, type=NAME)
     @options("realm", "json", "dry_run", "yes")
-    @click.option("--reason", required=True, help="Why, for the audit.")
+    @click.option("--reason", required=True, type=REASON, help="Why, for the audit.")
     @click.option("--all", "every", is_flag=True, help="Every key of the realm, when the store itself leaked.")
     @click.option("--standby", is_flag=True, help="Let the standby sign, even if not every verifier holds it yet.")
     def revoke(
@@ -78,7 +78,7 @@ def _show(outcome: Outcome, wiring: Wiring, as_json: bool) -> None:
         print_json({**outcome.shape(), "revoked": revoked, "active": active, **bound})
         return
     print_steps(outcome.shape(), "it is revoked already")
-    if outcome.changed:
+    if outcome.changed and not outcome.dry_run:
         click.echo(_runbook(policy, until))
 
 

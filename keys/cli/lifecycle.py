@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from keys import rotation, store
 from keys.cli.wiring import Ask, Fresh, KeyRealm, Outcome, Seen, Wiring, carry_out, check_force, one_realm
-from keys.console import Commands, Duration, Refused, options, print_json, refusal
+from keys.console import NAME, Commands, Duration, Refused, options, print_json, refusal
 from keys.key import ALGORITHMS, State
 from keys.plan import NOTHING, Plan
 from keys.store import LostRace
@@ -47,7 +47,7 @@ def _add_generate(commands: Commands, wiring: Wiring) -> None:
 
 def _add_publish(commands: Commands, wiring: Wiring) -> None:
     @commands.command("publish")
-    @click.argument("kid")
+    @click.argument("kid", type=NAME)
     @click.option("--replace", is_flag=True, help="In the place of the present standby, which has never signed.")
     @options("realm", "json", "dry_run", "reason")
     def publish(kid: str, realm_path: str, as_json: bool, dry_run: bool, reason: str | None, replace: bool) -> None:
@@ -127,7 +127,7 @@ def _rotated(outcome: Outcome) -> dict[str, Any]:
 
 def _add_activate(commands: Commands, wiring: Wiring) -> None:
     @commands.command("activate")
-    @click.argument("kid")
+    @click.argument("kid", type=NAME)
     @options("realm", "json", "dry_run", "force", "reason")
     def activate(kid: str, realm_path: str, as_json: bool, dry_run: bool, force: bool, reason: str | None) -> None:
         """KID, the standby or a retiring key, signs from now on: a way back after a bad change.
@@ -149,7 +149,7 @@ def _add_activate(commands: Commands, wiring: Wiring) -> None:
 
 def _add_retire(commands: Commands, wiring: Wiring) -> None:
     @commands.command("retire")
-    @click.argument("kid")
+    @click.argument("kid", type=NAME)
     @options("realm", "json", "dry_run", "force", "reason")
     def retire(kid: str, realm_path: str, as_json: bool, dry_run: bool, force: bool, reason: str | None) -> None:
         """One step towards the end of KID: an active key of an algorithm that the realm no longer signs with only
@@ -171,7 +171,7 @@ def _add_retire(commands: Commands, wiring: Wiring) -> None:
 def _add_holds(commands: Commands, wiring: Wiring) -> None:
     def add_one(name: str, held: bool, help_: str) -> None:
         @commands.command(name, help=help_)
-        @click.argument("kid")
+        @click.argument("kid", type=NAME)
         @options("realm", "json", "dry_run", "reason")
         def hold(kid: str, realm_path: str, as_json: bool, dry_run: bool, reason: str | None) -> None:
             def decide(seen: Seen, fresh: Fresh) -> Plan:
@@ -311,5 +311,7 @@ def print_steps(row: dict[str, Any], nothing: str) -> None:
         click.echo(f"{row['realm']}: {step['alg']} {step['kid']} {_SAID[step['event']]}{born}")
     if not row["steps"]:
         click.echo(f"{row['realm']}: {nothing}")
+    elif row["dry_run"]:
+        click.echo(f"{row['realm']}: a rehearsal; nothing was changed")
     if row["note"]:
         click.echo(f"{row['realm']}: {row['note']}", err=True)

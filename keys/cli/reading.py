@@ -11,11 +11,11 @@ from sqlalchemy import Connection
 
 from keys import store
 from keys.audit import broken_at
-from keys.cli.wiring import KeyRealm, Wiring, look, one_realm
-from keys.console import Commands, Exit, options, print_fields, print_json, print_table, span
+from keys.cli.wiring import KeyRealm, Seen, Wiring, look, one_realm
+from keys.console import NAME, PATH, Commands, Exit, options, print_fields, print_json, print_table, span
 from keys.doctor import Finding, Patient, examine
 from keys.key import Key, State, public_pem
-from keys.policy import RotationPolicy, droppable_at, promotable_at
+from keys.policy import droppable_at, promotable_at
 from keys.sealing import Sealer, SealingError
 from keys.transfer import public_jwk
 
@@ -43,15 +43,15 @@ def _add_list(commands: Commands, wiring: Wiring) -> None:
             keys = [key for key in store.history(connection, seen.realm.id) if str(key.state) in wanted]
         keys.sort(key=lambda key: (key.alg, _ORDER.index(key.state), -_since(key), key.kid))
         if as_json:
-            print_json([shape(key, seen.generation, wiring.policy) for key in keys])
+            print_json([shape(key, seen) for key in keys])
         else:
-            rows = [_line(key, wiring.policy, seen.now) for key in keys]
-            print_table(rows, _COLUMNS, f"{seen.realm.path} has no such keys; see flask keys generate")
+            rows = [_line(key, seen) for key in keys]
+            print_table(rows, _COLUMNS, f"{seen.realm.path} has no such keys")
 
 
 def _add_show(commands: Commands, wiring: Wiring) -> None:
     @commands.command("show")
-    @click.argument("kid")
+    @click.argument("kid", type=NAME)
     @options("realm", "json")
     @click.option("--public-jwk", "as_jwk", is_flag=True, help="The public half as a JWK.")
     @click.option("--pem", "as_pem", is_flag=True, help="The public half as PEM.")
@@ -67,7 +67,7 @@ def _add_show(commands: Commands, wiring: Wiring) -> None:
         elif as_pem:
             click.echo(public_pem(key.public_jwk).decode(), nl=False)
         else:
-            shown = shape(key, seen.generation, wiring.policy) | _history(key)
+            shown = shape(key, seen) | _history(key)
             print_json(shown) if as_json else print_fields(shown)
 
 
@@ -96,7 +96,7 @@ def _add_audit(commands: Commands, wiring: Wiring) -> None:
 
 def _add_doctor(commands: Commands, wiring: Wiring) -> None:
     @commands.command("doctor")
-    @click.option("--realm", "realm_path", help="Only this realm.")
+    @click.option("--realm", "realm_path", type=PATH, help="Only this realm.")
     @options("json")
     @click.pass_context
     def doctor(context: click.Context, realm_path: str | None, as_json: bool) -> None:
@@ -113,7 +113,11 @@ def _add_doctor(commands: Commands, wiring: Wiring) -> None:
         if as_json:
             print_json(found)
         else:
-            print_table(found, ("realm", "check", "kid", "message"), f"{len(realms)} realms are sound")
+            print_table(
+                found,
+                ("realm", "check", "kid", "message"),
+                f"{len(realms)} realm{'s are' if len(realms) != 1 else ' is'} sound",
+            )
         context.exit(Exit.FINDINGS if found else Exit.DONE)
 
 
@@ -159,14 +163,14 @@ def _sealer(wiring: Wiring) -> Sealer | None:
         return None  # reported by _machine
 
 
-def shape(key: Key, generation: int, policy: RotationPolicy) -> dict[str, Any]:
+def shape(key: Key, seen: Seen) -> dict[str, Any]:
     """A key as --json shows it; more members may be added, none renamed."""
-    action, at = next_action(key, policy)
+    action, at = next_action(key, seen)
     return {
         "kid": key.kid,
         "alg": key.alg,
         "state": str(key.state),
-        "generation": generation,
+        "generation": seen.generation,
         "published_at": key.published_at,
         "activated_at": key.activated_at,
         "retiring_at": key.retiring_at,
@@ -183,14 +187,17 @@ def _history(key: Key) -> dict[str, Any]:
     return {name: getattr(key, name) for name in names}
 
 
-def next_action(key: Key, policy: RotationPolicy) -> tuple[str | None, int | None]:
+def next_action(key: Key, seen: Seen) -> tuple[str | None, int | None]:
     """What may happen to a key next, and from when on."""
+    policy = seen.policy
     if key.state is State.PENDING:
         return "publish", key.created_at
     if key.state is State.PUBLISHED:
         return "promote", max(promotable_at(key, policy), key.published_at or 0)
     if key.state is State.ACTIVE:
-        return "rotate", (key.activated_at or 0) + policy.rotation_interval
+        standby = seen.one(key.alg, State.PUBLISHED)
+        gate = promotable_at(standby, policy) if standby else 0
+        return "rotate", max((key.activated_at or 0) + policy.rotation_interval, gate)
     if key.state is State.RETIRING and not key.held:
         return "prune", droppable_at(key, policy)
     return None, None
@@ -203,9 +210,10 @@ def _since(key: Key) -> int:
     return instants.get(key.state) or key.created_at
 
 
-def _line(key: Key, policy: RotationPolicy, now: int) -> dict[str, Any]:
+def _line(key: Key, seen: Seen) -> dict[str, Any]:
     """A key as people read it: how long it has been what it is, and what may happen next."""
-    action, at = next_action(key, policy)
+    action, at = next_action(key, seen)
+    now = seen.now
     when = None if at is None else "now" if at <= now else f"in {span(at - now)}"
     names = {"kid": key.kid, "alg": key.alg, "state": str(key.state), "held": key.held or None}
     return {**names, "age": span(now - _since(key)), "next": action, "from": when}

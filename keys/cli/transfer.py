@@ -10,12 +10,12 @@ from keys import rotation, store
 from keys.audit import Actor
 from keys.cli.lifecycle import show
 from keys.cli.wiring import Ask, Fresh, Seen, Wiring, carry_out, look, one_realm
-from keys.console import Commands, Exit, Refused, confirm, operator, options, print_json
+from keys.console import NAME, Commands, Exit, Refused, confirm, operator, options, print_json
 from keys.files import write_private
 from keys.key import ALGORITHMS, Key, KeyRefused, Material, public_pem
 from keys.plan import Plan, Step
 from keys.sealing import SealingError
-from keys.transfer import encrypted, public_jwk, read_key
+from keys.transfer import MAX_FILE, encrypted, is_encrypted, public_jwk, read_key
 
 _BATCH = 100
 
@@ -45,12 +45,15 @@ def _add_import(commands: Commands, wiring: Wiring) -> None:
 
         Refused: a key that is weak, whose halves do not belong together, or that any realm has or had.
         """
-        passphrase = _passphrase(again=False) if passphrase_stdin else None
         try:
-            raw = file.read_bytes()
+            if not file.is_file():  # a device or a pipe may never end
+                raise Refused("unreadable", f"{file} is not a regular file", Exit.USAGE)
+            with file.open("rb") as opened:
+                raw = opened.read(MAX_FILE + 1)
         except OSError as error:
             raise Refused("unreadable", f"{file} cannot be read: {error.strerror}", Exit.USAGE) from None
-        material = read_key(raw, passphrase, alg, kid)
+        asked = passphrase_stdin or (is_encrypted(raw) and sys.stdin.isatty())
+        material = read_key(raw, _passphrase(again=False) if asked else None, alg, kid)
         wiring.prepare(dry_run)
 
         def decide(seen: Seen, fresh: Fresh) -> Plan:
@@ -69,7 +72,7 @@ def _add_import(commands: Commands, wiring: Wiring) -> None:
 
 def _add_export(commands: Commands, wiring: Wiring) -> None:
     @commands.command("export")
-    @click.argument("kid")
+    @click.argument("kid", type=NAME)
     @options("realm", "json", "yes")
     @click.option("--out", required=True, type=click.Path(path_type=Path), help="A new file; - is standard output.")
     @click.option("--pem", "as_pem", is_flag=True, help="The public half as PEM instead of a JWK.")
@@ -169,6 +172,9 @@ def _rewrap(wiring: Wiring, total: int) -> int:
                 if store.reseal(connection, key, sealed, sealer.kek_id):
                     _audit(wiring, connection, key, "rewrapped", actor)
                     done += 1
+            # Every process reads them anew: one that lacks the new key is not ready now, and not by surprise later.
+            for realm_id in {key.realm_id for key in batch}:
+                wiring.record_change(connection, realm_id)
         if not batch:
             return done
         if sys.stderr.isatty() and total > _BATCH:

@@ -12,7 +12,8 @@ from sqlalchemy import Connection
 from keys import store
 from keys.audit import Actor
 from keys.console import not_found, operator
-from keys.key import Key, Material, generate
+from keys.jwks import open_signer
+from keys.key import Key, Material, State, generate
 from keys.plan import Plan, Situation
 from keys.policy import Reading, RotationPolicy, read_clock
 from keys.rotation import check_clock
@@ -122,6 +123,7 @@ class Outcome:
     realm: KeyRealm
     plan: Plan
     generation: int
+    dry_run: bool = False
 
     @property
     def changed(self) -> bool:
@@ -135,6 +137,7 @@ class Outcome:
         ]
         return {
             "changed": self.changed,
+            "dry_run": self.dry_run,
             "realm": self.realm.path,
             "generation": self.generation,
             "forced": self.plan.forced,
@@ -170,7 +173,7 @@ def carry_out(wiring: Wiring, find_realm: Callable[[Connection], KeyRealm], deci
         fresh = Fresh(seen.realm.rsa_bits)
         plan = decide(seen, fresh)
     if not plan.steps and not ask.believe:
-        return Outcome(seen.realm, plan, seen.generation)
+        return Outcome(seen.realm, plan, seen.generation, ask.dry_run)
     fresh.again()
     actor = operator(ask.reason, ask.operation)
     generation = seen.generation
@@ -180,16 +183,29 @@ def carry_out(wiring: Wiring, find_realm: Callable[[Connection], KeyRealm], deci
         if situation.generation != seen.generation:
             raise LostRace
         plan = decide(situation, fresh)
+        if situation.reading.ahead:
+            plan += Plan(note="the clock leapt by more than two rotation intervals; see flask keys doctor")
         if plan.steps:
+            _check_signers(wiring, situation, plan)
             generation = store.apply(
                 connection, situation.realm.id, plan, wiring.sealer(), actor, at=generation, reading=situation.reading
             )
             wiring.record_change(connection, situation.realm.id)
         else:
             store.believe(connection, situation.realm.id, situation.reading.told)
+    if not ask.dry_run and ask.believe:
+        wiring.report("clock_believed", {"realm": situation.realm.path, "actor": actor.name, "reason": ask.reason})
     if not ask.dry_run:
         _report(wiring, situation.realm, plan, actor)
-    return Outcome(situation.realm, plan, generation)
+    return Outcome(situation.realm, plan, generation, ask.dry_run)
+
+
+def _check_signers(wiring: Wiring, situation: Seen, plan: Plan) -> None:
+    """What is to sign can be opened; no realm is left with a key that cannot. Raises SealingError (keys.md I7)."""
+    chosen = {step.kid for step in plan.steps if step.after is State.ACTIVE and step.material is None}
+    for key in situation.keys:
+        if key.kid in chosen:
+            open_signer(key, wiring.sealer())
 
 
 def _report(wiring: Wiring, realm: KeyRealm, plan: Plan, actor: Actor) -> None:
@@ -199,13 +215,13 @@ def _report(wiring: Wiring, realm: KeyRealm, plan: Plan, actor: Actor) -> None:
 
 
 def pick(keys: Sequence[Key], prefix: str, realm_path: str) -> Key:
-    """The one of `keys` whose kid starts with `prefix`."""
+    """The one of `keys` whose kid starts with `prefix`, of which at least 4 characters are said."""
     found = [key for key in keys if key.kid.startswith(prefix)] if prefix else []
     exact = [key for key in found if key.kid == prefix]
     if len(found) > 1 and not exact:
         not_found(f"{len(found)} keys of {realm_path} start with {prefix}; say more of it")
-    if not found:
-        not_found(f"{realm_path} has no key {prefix}")
+    if not found or (len(prefix) < 4 and not exact):
+        not_found(f"{realm_path} has no key {prefix}" + ("; say at least 4 characters" if found else ""))
     return (exact or found)[0]
 
 

@@ -237,6 +237,52 @@ def test_an_algorithm_goes_out_of_use_step_by_step(stored_issuer: Issuer) -> Non
     assert stored_issuer.run("keys doctor") == []
 
 
+def test_a_realm_that_changes_its_algorithm_goes_on_with_the_old_one_until_the_new_key_may_sign(
+    stored_issuer: Issuer,
+) -> None:
+    issuer = stored_issuer
+    caller = issuer.client(options=READER)
+    issuer.run("realms update / --alg EdDSA")
+    issuer.clock.advance(2)
+    token = issuer.token(caller)
+    assert header(token)["alg"] == "ES256"
+    assert issuer.introspect(caller, token).json["active"] is True
+    assert issuer.http.get("/readyz").status_code == 200
+    old = kids(issuer, "active")[0]
+    assert refused(issuer, f"keys retire {old}", 2)["error"] == "in_use"
+    revoked = issuer.run(f"keys revoke {old} --reason leaked --yes")
+    assert len(revoked["active"]) == 1
+    issuer.clock.advance(2)
+    assert header(issuer.token(caller))["kid"] == revoked["active"][0]
+    issuer.clock.advance(GATE)
+    issuer.run("keys rotate --if-due")
+    issuer.clock.advance(2)
+    assert header(issuer.token(caller))["alg"] == "EdDSA"
+    issuer.run(f"keys retire {revoked['active'][0]}")
+    assert issuer.run("keys doctor") == []
+
+
+def test_a_standby_that_cannot_be_opened_is_not_promoted(stored_issuer: Issuer) -> None:
+    active, standby = kids(stored_issuer)
+    with stored_issuer.runtime.database.write() as connection:
+        spoilt = update(store.keys).where(store.keys.c.kid == standby).values(sealed=b"spoilt")
+        connection.execute(spoilt)
+    assert refused(stored_issuer, "keys rotate", 7)["error"] == "wrong_kek"
+    assert states(stored_issuer)[active] == "active"
+
+
+@pytest.mark.parametrize("reason", ["x" * 257, "a\nb", "a\udcffb", "\x1b[2J"])
+def test_a_reason_that_no_database_or_log_could_hold_is_refused_before_anything_is_done(
+    stored_issuer: Issuer, reason: str
+) -> None:
+    kid = kids(stored_issuer, "active")[0]
+    runner = stored_issuer.app.test_cli_runner()
+    for line in (["keys", "revoke", kid, "--yes"], ["keys", "rotate"], ["keys", "prune", "--realm", reason]):
+        result = runner.invoke(args=[*line, "--reason", reason])
+        assert (result.exit_code, result.exception.__class__) == (2, SystemExit)
+    assert states(stored_issuer)[kid] == "active"
+
+
 def test_184_revoke_puts_another_key_there_and_states_the_bound(stored_issuer: Issuer, second_node: Issuer) -> None:
     caller = stored_issuer.client(options=READER)
     leaked, standby = kids(stored_issuer)
@@ -421,7 +467,10 @@ def test_a_process_that_lost_its_key_encryption_key_goes_on_with_what_it_opened_
     assert running.http.get("/readyz").status_code == 200
     both = make_issuer("both", database_url, KEK=f"{OTHER_KEK},{KEK}")
     both.run("keys rewrap")
-    both.run("realms update / --access-token-lifetime 300")  # makes the running process read again
+    running.clock.advance(2)
+    running.token(caller)
+    assert running.http.get("/readyz").status_code == 503  # at once, and not at the next rotation
+    both.run("realms update / --access-token-lifetime 300")
     running.clock.advance(2)
     token = running.token(caller)
     assert header(token)["kid"] == kid
@@ -436,6 +485,11 @@ def test_a_process_that_lost_its_key_encryption_key_goes_on_with_what_it_opened_
     # What is published needs no opening, and must not lag behind.
     served = [jwk["kid"] for jwk in running.http.get(running.address("/connect/jwk_uri")).json["keys"]]
     assert served == [rotated["active"], rotated["standby"], rotated["retiring"]]
+    # Mended without a restart.
+    make_issuer("back", database_url, KEK=f"{KEK},{OTHER_KEK}").run("keys rewrap")
+    running.clock.advance(2)
+    assert header(running.token(caller))["kid"] == rotated["active"]
+    assert running.http.get("/readyz").status_code == 200
 
 
 def test_199_a_key_of_a_later_version_is_published_and_harms_nothing(stored_issuer: Issuer) -> None:

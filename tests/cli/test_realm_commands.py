@@ -170,3 +170,11 @@ def test_what_a_command_says_to_people_ends_with_the_outcome(issuer: Issuer) -> 
     issuer.client(realm="/customers", options="--scope read")
     assert issuer.command("clients delete svc --realm /customers --yes").stdout == "svc of /customers is deleted\n"
     assert issuer.command("realms delete /customers --yes").stdout == "/customers is deleted\n"
+
+
+@pytest.mark.parametrize("audience", ["\udcff", "é", "a\x00b", "x" * 1001])
+def test_an_audience_that_could_not_stand_in_a_token_is_refused(issuer: Issuer, audience: str) -> None:
+    runner = issuer.app.test_cli_runner()
+    for line in (["realms", "update", "/"], ["realms", "create", "/x"], ["clients", "create", "svc"]):
+        assert runner.invoke(args=[*line, "--default-audience", audience]).exit_code == 2
+    assert issuer.run("realms show /")["default_audience"] == ["https://issuer.example/oauth2/realms/root"]

@@ -54,6 +54,11 @@ def test_189_a_passphrase_is_asked_for_twice_and_never_shown(tmp_path: Path) -> 
     assert code == 0, shown
     assert passphrase not in shown
     assert read_key(out.read_bytes(), passphrase.encode(), None, None).kid == kid
+    # Read back, it is asked for once.
+    other = Deployment(tmp_path / "other")
+    code, shown = on_a_terminal(other, f"keys import {out} --pending", passphrase)
+    assert code == 0, shown
+    assert passphrase not in shown
     # Not to a terminal, encrypted or not.
     code, shown = on_a_terminal(deployment, f"keys export {kid} --private --yes --out -")
     assert (code, "not written to a terminal" in shown) == (2, True)

@@ -557,6 +557,17 @@ def broken_row(issuer: Issuer, canaries: Canaries, caller: Caller) -> None:
         assert response.headers["Cache-Control"] == "no-store"
 
 
+def test_208_a_secret_or_a_token_where_a_name_belongs_is_not_written(house: House, lines: Lines) -> None:
+    secret, token = house["svc"].secret, house.issuer.token(house["svc"])
+    for client_id in (secret, token):
+        house.issuer.token_response(Caller(client_id, "canary-wrong"))
+        house.issuer.post("/access_token", {}, realm=f"/{client_id[:60]}")
+    written = "".join(lines.text + lines.json)
+    assert secret not in written
+    assert not any(part in written for part in token.split("."))
+    assert "client_id=rms_..." in written
+
+
 def test_9_208_the_development_server_writes_addresses_without_their_queries(tmp_path: Path) -> None:
     deployment = Deployment(tmp_path)
     with deployment.serving():

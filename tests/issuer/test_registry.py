@@ -1,5 +1,6 @@
 """The warm path: no SQL for a known client, a change elsewhere in force within a refresh, bounded memory."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,7 +86,9 @@ def test_a_change_made_by_a_real_command_is_in_force_within_a_refresh(
     with statements(issuer) as seen:
         issuer.clock.advance(2)
         assert issuer.token_response(caller).status_code == 401
-    assert sum("change_head" in statement for statement in seen) == 3  # the poll, and the loads of realm and client
+    assert (
+        sum("change_head" in statement for statement in seen) == 2
+    )  # the poll, which reads the realm again, and the load of the client
     other.run("clients enable svc")
     issuer.clock.advance(2)
     assert header(issuer.token(caller))["kid"] != kid
@@ -193,3 +196,98 @@ def test_a_process_far_behind_the_log_drops_everything_it_holds(stored_issuer: I
         connection.exec_driver_sql("DELETE FROM change_log")  # as pruning would have, much later
     second_node.clock.advance(2)
     assert second_node.token_response(caller).status_code == 401
+
+
+def outside(make_issuer: Callable[..., Issuer], folder: Path) -> Issuer:
+    """A node on an SQLite file in a folder of its own, which can be taken away."""
+    folder.mkdir()
+    return make_issuer("node", f"sqlite:///{folder / 'store.db'}").setup()
+
+
+def jwks(issuer: Issuer, realm: str = "/") -> Any:
+    return issuer.http.get(issuer.address("/connect/jwk_uri", realm))
+
+
+def test_190_a_folder_that_cannot_be_read_is_a_store_that_is_out_of_reach(
+    make_issuer: Callable[..., Issuer], tmp_path: Path
+) -> None:
+    node = outside(make_issuer, tmp_path / "data")
+    caller = node.client(options=READER)
+    token = node.token(caller)
+    (tmp_path / "data").rename(tmp_path / "away")
+    (tmp_path / "data").write_text("not a folder")  # NotADirectoryError, as EIO and ESTALE are: no missing file
+    node.clock.advance(3)
+    assert node.token_response(caller).status_code == 200
+    assert node.introspect(caller, token).status_code == 503
+    assert node.http.get("/readyz").status_code == 503
+    node.clock.advance(20)
+    assert node.token_response(caller).status_code == 503
+    assert jwks(node).status_code == 200
+
+
+def test_188_a_history_that_came_equally_far_by_another_way_is_noticed(
+    make_issuer: Callable[..., Issuer], tmp_path: Path
+) -> None:
+    node = outside(make_issuer, tmp_path / "data")
+    store = tmp_path / "data" / "store.db"
+    caller = node.client(options=READER)
+    node.runtime.database.engine.dispose()
+    backup = store.read_bytes()
+    node.run("clients update svc --name later")
+    node.token(caller)  # holds the newest change
+    node.runtime.database.engine.dispose()
+    (tmp_path / "data" / "older.db").write_bytes(backup)
+    (tmp_path / "data" / "older.db").replace(store)
+    operator = make_issuer("operator", f"sqlite:///{store}")
+    operator.run("clients disable svc")  # the same number again, for another change
+    node.clock.advance(2)
+    assert node.token_response(caller).status_code == 401
+
+
+def test_a_realm_that_was_deleted_does_not_come_back_when_the_store_goes_away(
+    make_issuer: Callable[..., Issuer], tmp_path: Path
+) -> None:
+    node = outside(make_issuer, tmp_path / "data")
+    node.run("realms create /a")
+    assert jwks(node, "/a").status_code == jwks(node).status_code == 200
+    leaked = jwks(node).json["keys"][0]["kid"]
+    node.run("realms delete /a --yes")
+    node.run(f"keys revoke {leaked} --reason leaked --yes")
+    node.clock.advance(2)
+    node.http.get("/healthz")
+    assert jwks(node, "/nobody").status_code == 404  # any request hears of the changes
+    node.runtime.database.engine.dispose()
+    (tmp_path / "data").rename(tmp_path / "away")
+    node.clock.advance(3)
+    assert jwks(node, "/a").status_code in {404, 503}
+    assert leaked not in {key["kid"] for key in jwks(node).json["keys"]}
+
+
+def test_187_what_was_read_before_a_change_is_not_held_after_it_was_heard_of(
+    stored_issuer: Issuer, second_node: Issuer
+) -> None:
+    caller = stored_issuer.client(options=READER)
+    leaked = stored_issuer.run("keys list")[0]["kid"]
+    second_node.http.get(second_node.address("/connect/jwk_uri", "/nobody"))
+    read, go_on = threading.Event(), threading.Event()
+
+    def pause(*_: Any) -> None:
+        """Between the reading of the realm and its being held."""
+        if threading.current_thread().name == "slow":
+            read.set()
+            assert go_on.wait(10)
+
+    engine = second_node.runtime.database.engine
+    event.listen(engine, "checkin", pause)
+    answers: list[Any] = []
+    slow = threading.Thread(target=lambda: answers.append(jwks(second_node)), name="slow")
+    slow.start()
+    assert read.wait(10)
+    stored_issuer.run(f"keys revoke {leaked} --reason leaked --yes")
+    second_node.clock.advance(2)
+    jwks(second_node, "/nobody")  # hears of the change
+    go_on.set()
+    slow.join(10)
+    event.remove(engine, "checkin", pause)
+    assert leaked not in {key["kid"] for key in jwks(second_node).json["keys"]}
+    assert header(second_node.token(caller))["kid"] != leaked

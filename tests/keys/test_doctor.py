@@ -84,6 +84,18 @@ def a_key_slipped_in(connection: Connection, issuer: Issuer) -> None:
     connection.execute(insert(keys).values(**{**row, "sealed": sealed, "max_exp_bound": 2**40}))
 
 
+def a_dead_key_forgotten(connection: Connection, _: Issuer) -> None:
+    connection.execute(delete(keys).where(keys.c.state == "revoked"))
+
+
+def a_generation_that_leapt(connection: Connection, _: Issuer) -> None:
+    connection.execute(update(key_sets).where(key_sets.c.realm_id == 1).values(generation=99))
+
+
+def an_unreadable_audit(connection: Connection, _: Issuer) -> None:
+    connection.execute(update(key_audit).where(key_audit.c.realm_id == 1, key_audit.c.seq == 2).values(gates="{"))
+
+
 DAMAGES: dict[str, tuple[Callable[[Connection, Issuer], None], set[str]]] = {
     "a bit of a sealed half is flipped": (flip_a_bit, {"cannot_open"}),
     "a half is sealed under an unknown key-encryption key": (change("published", kek_id="0" * 16), {"cannot_open"}),
@@ -106,7 +118,14 @@ DAMAGES: dict[str, tuple[Callable[[Connection, Issuer], None], set[str]]] = {
     "the newest row of the audit is gone": (the_newest_rows_of_the_audit_gone, {"audit_broken", "not_audited"}),
     "the key set is gone": (no_key_set, {"no_key_set", "audit_broken", "generation", "clock_ahead"}),
     "the generation went back": (a_generation_that_went_back, {"generation"}),
-    "the keys are gone": (a_realm_that_lost_its_keys, {"empty_jwks", "no_active", "no_standby"}),
+    "a dead key was forgotten, so that it could come again": (a_dead_key_forgotten, {"row_missing"}),
+    "the generation leapt": (a_generation_that_leapt, {"generation"}),
+    "the audit cannot be read": (an_unreadable_audit, {"audit_broken"}),
+    "a public half cannot be read": (change("retiring", public_jwk="{"), {"material", "canary"}),
+    "a public half says more than it should": (change("retiring", public_jwk='{"x5u":"https://x.example"}'),
+                                               {"material", "canary"}),
+    "a gate was opened by hand": (change("published", last_absent_at=None), {"instants"}),
+    "the keys are gone": (a_realm_that_lost_its_keys, {"empty_jwks", "no_active", "no_standby", "row_missing"}),
 }  # fmt: skip
 
 

@@ -192,6 +192,18 @@ def test_a_held_key_is_not_taken_out_by_anything_but_revocation() -> None:
     assert told(rotation.revoke(situation, held, fresh(), "leaked"))[0][0] == "revoked"
 
 
+def test_a_held_standby_is_not_replaced() -> None:
+    held, pending = replace(STANDBY, held=True), key(State.PENDING)
+    with pytest.raises(RotationRefused) as refused:
+        rotation.publish(at(ACTIVE, held, pending), pending, event="published", replace=True)
+    assert refused.value.error == "held"
+
+
+def test_184_a_realm_whose_new_algorithm_may_not_sign_yet_still_gets_a_successor() -> None:
+    plan = rotation.revoke(at(ACTIVE, STANDBY, algs=("RS256",)), ACTIVE, fresh(), "leaked")
+    assert told(plan)[1] == ("promoted", "kid-published", "published", "active")
+
+
 def test_hold_and_unhold_change_the_flag_alone_and_once() -> None:
     plan = rotation.hold(RETIRING, held=True)
     assert told(plan) == [("held", "kid-retiring", "retiring", "retiring")]
@@ -209,7 +221,9 @@ def test_what_the_realm_signs_with_or_needs_next_can_not_be_retired(used: Key) -
 
 
 def test_an_algorithm_that_is_no_longer_used_is_retired_step_by_step() -> None:
-    situation = at(ACTIVE, STANDBY, algs=("RS256",))
+    with pytest.raises(RotationRefused):  # nothing of RS256 signs yet
+        rotation.retire(at(ACTIVE, STANDBY, algs=("RS256",)), ACTIVE, force=False)
+    situation = at(ACTIVE, STANDBY, replace(ACTIVE, kid="other", alg="RS256"), algs=("RS256",))
     assert told(rotation.retire(situation, ACTIVE, force=False)) == [("demoted", "kid-active", "active", "retiring")]
     gone = [("discarded", "kid-published", "published", "retired")]
     assert told(rotation.retire(situation, STANDBY, force=False)) == gone

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import random
 import warnings
 from functools import cache
@@ -232,10 +233,12 @@ def test_158_no_other_encryption_and_no_compression_is_read(header_: dict[str, s
         read_key(sealed, b"k" * 32, None, None)
 
 
-def test_158_a_count_of_rounds_that_would_take_hours_is_refused_at_once() -> None:
+@pytest.mark.parametrize("rounds", [2**31 - 1, 10**400, -1, 0, "many", None, 1.5])
+@pytest.mark.filterwarnings("ignore:A minimum iteration count")
+def test_158_a_count_of_rounds_that_would_take_hours_or_is_none_is_refused_at_once(rounds: Any) -> None:
     sealed = encrypted(generate("ES256"), PASSPHRASE)
     head, _, rest = sealed.partition(b".")
-    told = json.loads(base64.urlsafe_b64decode(head + b"==")) | {"p2c": 2**31 - 1}
+    told = json.loads(base64.urlsafe_b64decode(head + b"==")) | {"p2c": rounds}
     with pytest.raises(KeyRefused):
         read_key(base64.urlsafe_b64encode(raw(told)).rstrip(b"=") + b"." + rest, PASSPHRASE, None, None)
 
@@ -292,6 +295,14 @@ def test_186_a_key_that_any_realm_has_or_had_never_comes_again(stored_issuer: Is
     second = file(tmp_path, raw(private_jwk(generate("ES256"))))
     refused = issuer.command(f"keys import {second} --pending --kid {made.kid} --json")
     assert json.loads(refused.stdout)["error"] == "key_refused"
+
+
+def test_what_is_no_file_is_not_read(issuer: Issuer, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in ("/dev/zero", tmp_path / "pipe", tmp_path / "nothing", tmp_path):
+        assert issuer.command(f"keys import {path} --json").exit_code == 2
+    both = file(tmp_path, pem(P256) + pem(ED25519))
+    assert "several" in json.loads(issuer.command(f"keys import {both} --json").stdout)["message"]
 
 
 def test_an_imported_key_must_be_of_an_algorithm_that_the_realm_signs_with(issuer: Issuer, tmp_path: Path) -> None:

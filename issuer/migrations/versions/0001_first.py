@@ -18,6 +18,7 @@ def upgrade() -> None:
     op.create_table(
         "change_log",
         sa.Column("generation", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("nonce", sa.String(length=22), nullable=False),
         sa.Column("realm_id", sa.Integer(), nullable=True),
         sa.Column("client_id", sa.String(length=255), nullable=True),
         sa.PrimaryKeyConstraint("generation"),
