@@ -130,7 +130,7 @@ class Lifecycle(RuleBasedStateMachine):
     def publish_a_pending_key(self, replace: bool) -> None:
         made = self.world.command("keys generate --pending")
         options = "--replace" if replace else ""
-        self.world.command(f"keys publish {made['steps'][0]['kid']} {options}", expect=(0,) if replace else (2,))
+        self.world.command(f"keys publish {made['steps'][0]['kid']} {options}", expect=(0, 3) if replace else (2,))
 
     @rule(cap=st.sampled_from([10, 60, 120, 400]))
     def change_the_longest_lifetime(self, cap: int) -> None:
