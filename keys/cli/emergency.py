@@ -5,7 +5,7 @@ import sys
 import click
 
 from keys import rotation, store
-from keys.cli.lifecycle import print_steps
+from keys.cli.answers import print_steps
 from keys.cli.wiring import Ask, Fresh, Outcome, Seen, Wiring, carry_out, one_realm, pick
 from keys.console import NAME, REASON, Commands, options, print_json, span, when
 from keys.key import State

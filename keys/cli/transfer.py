@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from keys import rotation, store
 from keys.audit import Actor
-from keys.cli.lifecycle import show
+from keys.cli.answers import show
 from keys.cli.wiring import Ask, Fresh, Seen, Wiring, carry_out, look, one_realm
 from keys.console import NAME, Commands, Exit, Refused, confirm, operator, options, print_json
 from keys.files import write_private

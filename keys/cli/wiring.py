@@ -154,11 +154,11 @@ def look(
     stored = store.load(connection, realm.id)
     told = wiring.database.now(connection)
     reading = Reading(told, told) if believe else read_clock(told, stored.watermark, wiring.policy)
-    find = lambda prefix: pick(store.history(connection, realm.id), prefix, realm.path)  # noqa: E731
-    known = lambda material: store.find_material(connection, material)  # noqa: E731
     return Seen(
         keys=stored.keys, reading=reading, policy=wiring.policy, algs=realm.algs, max_lifetime=realm.max_lifetime,
-        realm=realm, generation=stored.generation, find=find, known=known,
+        realm=realm, generation=stored.generation,
+        find=lambda prefix: pick(store.history(connection, realm.id), prefix, realm.path),
+        known=lambda material: store.find_material(connection, material),
     )  # fmt: skip
 
 
