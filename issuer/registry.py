@@ -24,7 +24,7 @@ from issuer.secrets import Secret, SecretVerifier, TooManyAttempts
 from keys import store as key_store
 from keys.jwks import KeySet, key_set
 from keys.policy import RotationPolicy
-from keys.sealing import Sealer
+from keys.sealing import Sealer, SealingError
 from realmint.protocol import Monotonic
 
 
@@ -165,7 +165,7 @@ class Registry:
         held = self._moment
         with self._database.read() as connection:
             moment, changes = stores.changes_since(connection, held)
-            fresh = {path: self._read_realm(connection, path) for path in self._held_paths(changes)}
+            fresh = self._read_again(connection, self._held_paths(changes))
         if held is not None and changes is None:
             # Somebody put an older backup in the place of the database (#188), or this process is far behind: what the
             # database says counts from now on.
@@ -182,6 +182,16 @@ class Registry:
                     self._put_realm(path, view)
             self._moment = moment
             self._read_at = asked_at
+
+    def _read_again(self, connection: Connection, paths: Sequence[str]) -> dict[str, RealmView | None]:
+        """Those of the realms that can be read; one that is spoilt is dropped, and holds no other up."""
+        views: dict[str, RealmView | None] = {}
+        for path in paths:
+            try:
+                views[path] = self._read_realm(connection, path)
+            except (ValueError, TypeError, KeyError, SealingError):
+                log.LOGGER.exception("realm_not_readable", extra={"realmint_fields": {"realm": path}})
+        return views
 
     def _held_paths(self, changes: Sequence[tuple[int | None, str | None]] | None) -> list[str]:
         """The realms of `changes` that are held now, and so worth reading again at once; and those with a key that

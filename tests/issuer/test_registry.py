@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import event
 
 from issuer.bounded import Bounded
+from issuer.db import record_change
 from tests.support import postgres
 from tests.support.issuer import Caller, Issuer, header
 from tests.support.process import Deployment
@@ -291,3 +292,17 @@ def test_187_what_was_read_before_a_change_is_not_held_after_it_was_heard_of(
     event.remove(engine, "checkin", pause)
     assert leaked not in {key["kid"] for key in jwks(second_node).json["keys"]}
     assert header(second_node.token(caller))["kid"] != leaked
+
+
+def test_a_realm_whose_row_is_spoilt_holds_no_other_up(stored_issuer: Issuer) -> None:
+    stored_issuer.run("realms create /a")
+    caller, there = stored_issuer.client(options=READER), stored_issuer.client(options=READER, realm="/a")
+    assert stored_issuer.token(caller)
+    assert stored_issuer.token(there)
+    with stored_issuer.runtime.database.change() as connection:
+        connection.exec_driver_sql("UPDATE realms SET scopes = '{}', signing_algs = '5' WHERE path = '/a'")
+        record_change(connection, 2)
+    for _ in range(3):
+        stored_issuer.clock.advance(12)
+        assert stored_issuer.token_response(caller).status_code == 200
+        assert stored_issuer.token_response(there).status_code == 500
