@@ -2,7 +2,6 @@
 
 import os
 import sqlite3
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +34,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from keys.tables import metadata
 from realmint.protocol import Clock, system_clock
+from realmint.protocol.fork import in_forked_child
 
 SCHEMA = "0001"
 """The Alembic revision that this code works with."""
@@ -162,7 +162,11 @@ class Database:
             event.listen(self.engine, "connect", self._note_file)
             event.listen(self.engine, "checkout", self._check_file)
             event.listen(self.engine, "begin", _begin_sqlite)
-        _forget_connections_after_fork(self)
+        in_forked_child(self._forget_connections)
+
+    def _forget_connections(self) -> None:
+        """In a forked child: they are its parent's, which goes on using them."""
+        self.engine.dispose(close=False)
 
     @property
     def is_sqlite(self) -> bool:
@@ -283,17 +287,6 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     write = connection.get_execution_options().get("realmint_write")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
-
-
-def _forget_connections_after_fork(database: Database) -> None:
-    reference = weakref.ref(database)
-
-    def forget() -> None:
-        alive = reference()
-        if alive is not None:
-            alive.engine.dispose(close=False)
-
-    os.register_at_fork(after_in_child=forget)
 
 
 STORE_ERRORS = (DBAPIError, PoolTimeout, SchemaMissing)

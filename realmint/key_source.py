@@ -11,10 +11,8 @@ A set is replaced as a whole: a key that is gone from a later answer never verif
 while anything is fetched.
 """
 
-import os
 import re
 import threading
-import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +21,7 @@ from urllib.parse import urlsplit
 
 from realmint.bearer import InvalidToken, Unavailable
 from realmint.protocol import Monotonic
+from realmint.protocol.fork import in_forked_child
 from realmint.protocol.jws import JWSError, VerificationKey, parse_object, verification_key
 from realmint.transport import Request, Transport, TransportError, is_secure
 
@@ -98,8 +97,7 @@ class KeySource:
         self._probes: deque[float] = deque(maxlen=PROBES)
         self._lock = threading.Lock()
         self._flight: _Flight | None = None
-        forget = weakref.WeakMethod(self._forget_threads)
-        os.register_at_fork(after_in_child=lambda: _call(forget()))
+        in_forked_child(self._forget_threads)
 
     def key(self, kid: str) -> VerificationKey:
         """The one key of this name.
@@ -246,11 +244,6 @@ class KeySource:
         """In a forked child, which has none of its parent's threads: what was under way there never ends here."""
         self._lock = threading.Lock()
         self._flight = None
-
-
-def _call(method: Callable[[], None] | None) -> None:
-    if method is not None:
-        method()
 
 
 def _read_keys(body: bytes) -> Mapping[str, VerificationKey | None]:
