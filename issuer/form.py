@@ -9,14 +9,16 @@ from realmint.protocol.names import FORM_MEDIA_TYPE
 
 MAX_PARAMETERS = 1000
 _ENCODED = re.compile(rb"(?:[^%]|%[0-9A-Fa-f]{2})*", re.DOTALL)
+_UTF8 = ("charset=utf-8", "charset=utf8")
+"""What clients write; the second is no registered name and common all the same."""
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
 def check_content_type(header: str | None) -> None:
     """Raises invalid_request for anything but the form media type in UTF-8."""
-    media_type, _, parameters = (header or "").partition(";")
-    charset = parameters.strip().lower().replace('"', "")
-    if media_type.strip().lower() != FORM_MEDIA_TYPE or charset not in ("", "charset=utf-8"):
+    media_type, *parameters = (header or "").lower().split(";", 8)
+    said = [parameter.strip().replace('"', "") for parameter in parameters if parameter.strip()]
+    if media_type.strip() != FORM_MEDIA_TYPE or len(said) > 1 or (said and said[0] not in _UTF8):
         raise invalid_request("content_type", INVALID_CONTENT_TYPE)
 
 

@@ -5,34 +5,45 @@ X-Forwarded-For that is none of them. Whatever an untrusted peer says of itself 
 """
 
 import ipaddress
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+# [2001:db8::1], [2001:db8::1]:443; 192.0.2.1, 192.0.2.1:443; 2001:db8::1.
+_WRITTEN = re.compile(r"\[([0-9A-Fa-f:.]{2,45})\](?::[0-9]{1,5})?|([0-9.]{7,15})(?::[0-9]{1,5})?|([0-9A-Fa-f:.]{2,45})")
 
 
 def client_address(environ: Mapping[str, Any], trusted: Sequence[Network]) -> str | None:
     """The address of the client, or None where there is none, as behind a socket of this machine."""
     peer: str | None = environ.get("REMOTE_ADDR") or None
-    if not trusted or not _within(peer, trusted):
-        return peer
-    hops = [hop.strip() for hop in str(environ.get("HTTP_X_FORWARDED_FOR", "")).split(",")]
-    for hop in reversed(hops[-16:]):
-        if _parse(hop) is None:
-            return peer
-        if not _within(hop, trusted):
-            return hop
-        peer = hop
-    return peer
+    if not trusted and not (peer or "").startswith("::"):
+        return peer  # every token passes here: what needs no parsing is not parsed
+    address = _address(peer)
+    if address is None or not _within(address, trusted):
+        return str(address) if address is not None else peer
+    for hop in reversed(str(environ.get("HTTP_X_FORWARDED_FOR", "")).split(",")[-16:]):
+        said = _address(hop.strip())
+        if said is None:
+            break
+        address = said
+        if not _within(address, trusted):
+            break
+    return str(address)
 
 
-def _parse(text: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _address(text: str | None) -> Address | None:
+    """An address as peers and proxies write it: bare, with a port, in brackets, or an IPv4 one inside IPv6."""
+    match = _WRITTEN.fullmatch(text or "")
     try:
-        return ipaddress.ip_address(text or "")
+        address = ipaddress.ip_address(match[1] or match[2] or match[3] if match else "")
     except ValueError:
         return None
+    # What listens on :: sees every IPv4 peer as ::ffff:a.b.c.d (RFC 4291 section 2.5.5.2).
+    return getattr(address, "ipv4_mapped", None) or address
 
 
-def _within(text: str | None, trusted: Sequence[Network]) -> bool:
-    address = _parse(text)
-    return address is not None and any(address in network for network in trusted)
+def _within(address: Address, trusted: Sequence[Network]) -> bool:
+    return any(address in network for network in trusted)

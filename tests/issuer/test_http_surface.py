@@ -91,8 +91,10 @@ def test_3_4_5_only_the_form_media_type_in_utf_8_is_read(
 
 
 @pytest.mark.parametrize(
-    "content_type", [FORM.upper(), f"{FORM};charset=UTF-8", f'{FORM}; charset="utf-8"', f"{FORM};"]
-)
+    "content_type",
+    [FORM.upper(), f"{FORM};charset=UTF-8", f'{FORM}; charset="utf-8"', f"{FORM};", f"{FORM}; charset=utf8",
+     f"{FORM}; charset=utf-8;", f"{FORM};;charset=UTF8 ;"],
+)  # fmt: skip
 def test_5_the_media_type_is_matched_without_case_and_may_say_utf_8(house: House, content_type: str) -> None:
     assert send(house, "/access_token", content_type=content_type).status_code == 200
 

@@ -242,6 +242,17 @@ def test_209_a_refusal_is_one_line_with_its_error_and_the_reason_that_the_answer
         ("10.0.0.1", "6.6.6.6, 10.0.0.7", "6.6.6.6"),  # a second proxy of ours in between
         ("10.0.0.1", "6.6.6.6, evil\tX", "10.0.0.1"),
         ("fd00::1", "2001:db8::6", "2001:db8::6"),
+        # As proxies really write it: a port, brackets; and as what listens on :: sees an IPv4 peer.
+        ("10.0.0.1", "6.6.6.6:50123", "6.6.6.6"),
+        ("10.0.0.1", "[2001:db8::6]:50123", "2001:db8::6"),
+        ("10.0.0.1", "[2001:db8::6]", "2001:db8::6"),
+        ("10.0.0.1", "6.6.6.6, 10.0.0.7:443", "6.6.6.6"),
+        ("10.0.0.1", "::ffff:6.6.6.6", "6.6.6.6"),
+        ("::ffff:10.0.0.1", "6.6.6.6", "6.6.6.6"),
+        ("::ffff:192.0.2.9", "6.6.6.6", "192.0.2.9"),
+        ("10.0.0.1", "6.6.6.6:", "10.0.0.1"),
+        ("10.0.0.1", "[6.6.6.6", "10.0.0.1"),
+        ("10.0.0.1", "300.6.6.6", "10.0.0.1"),
     ],
 )
 def test_22_a_forwarded_address_is_believed_of_a_proxy_that_was_named_and_of_nobody_else(
@@ -254,6 +265,18 @@ def test_22_a_forwarded_address_is_believed_of_a_proxy_that_was_named_and_of_nob
     for suffix, realm in (("/access_token", "/"), ("/introspect", "/"), ("/access_token", "/nobody")):
         lines.json.clear()
         issuer.http.post(issuer.address(suffix, realm), data={"x": "1"}, environ_overrides=environ)
+        assert [json.loads(line)["address"] for line in lines.json] == [logged]
+
+
+def test_22_an_ipv4_peer_that_is_seen_through_ipv6_is_written_as_it_is_known(
+    make_issuer: Callable[..., Issuer], lines: Lines
+) -> None:
+    issuer = make_issuer()
+    issuer.runtime.boot()
+    log.LOGGER.addHandler(lines)
+    for peer, logged in (("::ffff:192.0.2.9", "192.0.2.9"), ("::1", "::1"), ("2001:db8::9", "2001:db8::9")):
+        lines.json.clear()
+        issuer.http.post(issuer.address("/access_token"), data={"x": "1"}, environ_overrides={"REMOTE_ADDR": peer})
         assert [json.loads(line)["address"] for line in lines.json] == [logged]
 
 
