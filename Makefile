@@ -1,6 +1,7 @@
 # What a person types. Works on a machine with Python 3.11 or newer and make; everything lands in .venv.
 PYTHON ?= python3
-PORT ?= 5000
+# Where the first `make run` put the issuer (instance/realmint.toml), so that the next finds it there.
+PORT ?= $(or $(shell sed -n 's,^base_url = "http://127\.0\.0\.1:\([0-9]*\)"$$,\1,p' instance/realmint.toml 2>/dev/null),5000)
 WORKERS ?= 2
 BIN := .venv/bin
 SERVER := .venv/server-installed
@@ -33,7 +34,7 @@ $(DEV): .venv/bin/python pyproject.toml constraints.txt
 	@touch $@ $(SERVER)
 
 run: $(SERVER)
-	REALMINT_BASE_URL="$${REALMINT_BASE_URL:-http://127.0.0.1:$(PORT)}" $(BIN)/flask run --port $(PORT)
+	$(BIN)/flask run --port $(PORT)
 
 serve: $(SERVER)
 	$(BIN)/gunicorn --config gunicorn.conf.py --bind 127.0.0.1:$(PORT) --workers $(WORKERS) 'app:create_app()'

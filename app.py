@@ -8,6 +8,7 @@ import click
 import flask
 
 from issuer import cli, endpoints, errors, log
+from issuer.cli import run
 from issuer.runtime import Runtime
 from issuer.server import MAX_BODY
 from issuer.settings import Settings, SettingsError
@@ -29,7 +30,7 @@ def create_app(
     app = flask.Flask("app", instance_path=instance_path, static_folder=None)
     if settings is None:
         try:
-            settings = Settings.from_environ(os.environ, Path(app.instance_path))
+            settings = Settings.from_environ(os.environ, Path(app.instance_path), run.served_at())
         except SettingsError as error:
             click.echo(f"Error: {error}", err=True)
             sys.exit(2)
@@ -40,6 +41,6 @@ def create_app(
     endpoints.register(app, settings.base_path)
     errors.register(app)
     cli.register(app, runtime)
-    if cli.is_flask_run():
+    if run.is_flask_run():
         cli.start(runtime)
     return app

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 from sqlalchemy import Connection, select
 
-from issuer import log, provisioning, schema
+from issuer import log, provisioning, schema, stores
 from issuer.clients import Client
 from issuer.db import SchemaMissing, clients, realms
 from issuer.realms import Addresses
@@ -85,6 +85,14 @@ def first_client(runtime: "Runtime") -> None:
         reader = "import json, sys; print(json.load(open(sys.argv[1]))['client_secret'])"
         secret = f'$(python3 -c "{reader}" {shlex.quote(str(path))})'
     click.echo(_try_it(runtime, made.client, secret))
+
+
+def first_client_unused(runtime: "Runtime") -> bool:
+    """Whether an earlier start made the first client, and nobody has used it since: its secret may be lost."""
+    with runtime.database.read() as connection:
+        realm = stores.find_realm(connection, "/")
+        client = stores.find_client(connection, realm.id, FIRST_CLIENT) if realm else None
+    return client is not None and client.last_used_at is None
 
 
 def _try_it(runtime: "Runtime", client: Client, secret: str) -> str:

@@ -145,7 +145,7 @@ class SchemaMissing(Exception):
 class Database:
     """One database and how this process reaches it."""
 
-    def __init__(self, url: str, clock: Clock) -> None:
+    def __init__(self, url: str | URL, clock: Clock) -> None:
         self.url: URL = _with_driver(make_url(url))
         self._clock = clock
         self.rehearsing = False

@@ -3,6 +3,8 @@
 import threading
 from pathlib import Path
 
+from sqlalchemy import URL
+
 from issuer import bootstrap
 from issuer.db import Database
 from issuer.endpoints.introspection import Introspection
@@ -94,6 +96,6 @@ class Runtime:
             raise SealingError(f"the database is sealed under key-encryption key {', '.join(sorted(missing))}")
 
 
-def embedded_url(settings: Settings) -> str:
-    """Where the embedded database lives."""
-    return f"sqlite:///{settings.instance_path / 'realmint.db'}"
+def embedded_url(settings: Settings) -> URL:
+    """Where the embedded database lives; its path is never read as part of a URL, whatever characters it has."""
+    return URL.create("sqlite", database=str(settings.instance_path / "realmint.db"))

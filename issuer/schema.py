@@ -18,7 +18,8 @@ def upgrade(database: Database) -> None:
     if database.is_sqlite:
         _use_write_ahead_log(database)
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    # Read by configparser, to which a percent sign means something.
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     with database.write() as connection:
         if not database.is_sqlite:
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})

@@ -1,16 +1,19 @@
-"""Settings: frozen, read once from the environment, all faults reported in one message."""
+"""Settings: frozen, read once from the environment and a file, all faults reported in one message."""
 
 import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from issuer.base_url import parse_base_url
+from issuer.sources import PREFIX, Given, collect
 from keys.policy import RotationPolicy
 from keys.sealing import KeyEncryptionKey, SealingError, parse_keks, read_kek_file
 
-PREFIX = "REALMINT_"
+DEFAULT_BASE_URL = "http://127.0.0.1:5000"
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 _LOG_FORMATS = ("text", "json")
 _POLICY = {
@@ -40,7 +43,9 @@ class Settings:
     """What the environment says. Durations in seconds; `database_url` None means the embedded database."""
 
     instance_path: Path
-    base_url: str = "http://127.0.0.1:5000"
+    base_url: str = DEFAULT_BASE_URL
+    base_url_given: bool = False
+    """Whether anybody said the base URL, or it follows from the port that is served."""
     database_url: str | None = field(default=None, repr=False)
     keks: tuple[KeyEncryptionKey, ...] | None = field(default=None, repr=False)
     rotation: RotationPolicy = field(default_factory=RotationPolicy)
@@ -65,89 +70,65 @@ class Settings:
         return self.instance_path / "kek"
 
     @classmethod
-    def from_environ(cls, environ: Mapping[str, str], instance_path: Path) -> "Settings":
-        """Settings from `environ`; an empty value counts as absent. Raises SettingsError with every fault."""
-        given = {name.removeprefix(PREFIX): value for name, value in environ.items() if name.startswith(PREFIX)}
-        faults = [f"{PREFIX}{name} is not a setting" for name in sorted(given.keys() - NAMES)]
-        given = {name: value for name, value in given.items() if value}
-        reader = _Reader(given, faults)
+    def from_environ(
+        cls, environ: Mapping[str, str], instance_path: Path, served_at: str = DEFAULT_BASE_URL
+    ) -> "Settings":
+        """Settings from `environ`, over the file that it names or that stands in the instance folder.
+
+        served_at: the base URL where neither says one. An empty value counts as absent. Raises SettingsError with
+        every fault.
+        """
+        given = collect(environ, instance_path, NAMES)
+        reader = _Reader(given)
         policy = RotationPolicy(
             **{
                 attribute: reader.read(name, _seconds, getattr(RotationPolicy, attribute))
                 for name, attribute in _POLICY.items()
             }
         )
-        faults += [f"{PREFIX}{fault}" for fault in policy.faults()]
-        database_url = reader.read("DATABASE_URL", _database_url, None)
+        reader.faults += [f"{PREFIX}{fault}" for fault in policy.faults()]
+        allow_http = reader.read("ALLOW_HTTP", _one_of(("0", "1")), "0") == "1"
+        base_url = partial(parse_base_url, allow_http=allow_http, allow_http_by=PREFIX + "ALLOW_HTTP")
         settings = cls(
             instance_path=instance_path,
-            base_url=reader.read("BASE_URL", _base_url(given.get("ALLOW_HTTP") == "1"), cls.base_url),
-            database_url=database_url,
-            keks=_keks(given, faults),
+            base_url=reader.read("BASE_URL", base_url, served_at),
+            base_url_given="BASE_URL" in given.values,
+            database_url=reader.read("DATABASE_URL", _database_url, None),
+            keks=_keks(reader),
             rotation=policy,
             auth_failures_per_minute=reader.read("AUTH_FAILURES_PER_MINUTE", _count, cls.auth_failures_per_minute),
             trusted_proxies=reader.read("TRUSTED_PROXIES", _networks, ()),
             log_level=reader.read("LOG_LEVEL", _one_of(_LOG_LEVELS), cls.log_level),
             log_format=reader.read("LOG_FORMAT", _one_of(_LOG_FORMATS), cls.log_format),
         )
-        reader.read("ALLOW_HTTP", _one_of(("0", "1")), "0")
-        if database_url is not None and "KEK" not in given and "KEK_FILE" not in given:
-            faults.append(f"{PREFIX}DATABASE_URL needs {PREFIX}KEK_FILE (or {PREFIX}KEK) beside it")
-        if faults:
-            raise SettingsError(faults)
+        if "DATABASE_URL" in given.values and not {"KEK", "KEK_FILE"} & given.values.keys():
+            reader.faults.append(f"{given.name('DATABASE_URL')} needs {PREFIX}KEK_FILE (or {PREFIX}KEK) beside it")
+        if reader.faults:
+            raise SettingsError(reader.faults)
         return settings
 
 
 class _Reader:
-    def __init__(self, given: Mapping[str, str], faults: list[str]) -> None:
+    """Reads one setting after the other and collects what is wrong with them."""
+
+    def __init__(self, given: Given) -> None:
         self._given = given
-        self._faults = faults
+        self.faults = list(given.faults)
 
     def read(self, name: str, parse: Callable[[str], Any], default: Any) -> Any:
-        if name not in self._given:
+        if name not in self._given.values:
             return default
         try:
-            return parse(self._given[name])
-        except ValueError as error:
-            self._faults.append(f"{PREFIX}{name} {error}")
+            return parse(self._given.values[name])
+        except (ValueError, SealingError) as error:
+            self.faults += [f"{self._given.name(name)} {fault}" for fault in error.args]
             return default
 
 
-def _keks(given: Mapping[str, str], faults: list[str]) -> tuple[KeyEncryptionKey, ...] | None:
-    keks: list[KeyEncryptionKey] = []
-    try:
-        if "KEK_FILE" in given:
-            keks += read_kek_file(Path(given["KEK_FILE"]))
-        if "KEK" in given:
-            keks += parse_keks(given["KEK"])
-    except SealingError as error:
-        faults.append(f"{PREFIX}KEK_FILE or {PREFIX}KEK: {error}")
-    return tuple(keks) or None
-
-
-def _base_url(allow_http: bool) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        parts = urlsplit(text)
-        _ = parts.port  # a ValueError of its own
-        if parts.scheme not in ("http", "https") or not parts.hostname or not text.isascii() or not text.isprintable():
-            raise ValueError("must be an http or https URL")
-        if parts.query or parts.fragment or parts.username or parts.password or "?" in text or "#" in text:
-            raise ValueError("has no query, fragment, user or password")
-        if text.endswith("/") or "//" in parts.path or "%" in parts.path or "/." in parts.path:
-            raise ValueError("has a plain path and no trailing slash")
-        if parts.scheme == "http" and not allow_http and not is_loopback(parts.hostname):
-            raise ValueError(f"must be https unless its host is loopback or {PREFIX}ALLOW_HTTP=1")
-        return text
-
-    return parse
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name is this machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def _keks(reader: _Reader) -> tuple[KeyEncryptionKey, ...] | None:
+    """Those of the file first: either may be faulty, and both faults are said."""
+    from_file = reader.read("KEK_FILE", lambda text: tuple(read_kek_file(Path(text))), ())
+    return (*from_file, *reader.read("KEK", lambda text: tuple(parse_keks(text)), ())) or None
 
 
 def _database_url(text: str) -> str:
@@ -160,6 +141,8 @@ def _database_url(text: str) -> str:
         raise ValueError("must be a sqlite or postgresql URL")
     if dialect == "sqlite" and text.rstrip("/").partition(":")[2].strip("/") in ("", ":memory:"):
         raise ValueError("names no file; a database in memory would lose keys")
+    if dialect == "sqlite" and "?" in text:  # what comes after it is no part of the file's name to SQLAlchemy
+        raise ValueError("names a file with a question mark in its path, which a URL cannot")
     return text
 
 

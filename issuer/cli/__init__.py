@@ -1,12 +1,11 @@
 """The commands: flask realms, clients, keys and db. Each turns what is said into one call and prints the answer."""
 
-import click
 import flask
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from issuer import bootstrap, log, provisioning, stores
-from issuer.cli import clients, db, realms
+from issuer.cli import clients, db, realms, run
 from issuer.cli.refusals import schema_missing, translate
 from issuer.db import SchemaMissing, record_change
 from issuer.realms import Realm
@@ -24,18 +23,17 @@ def register(app: flask.Flask, runtime: Runtime) -> None:
     app.cli.add_command(db.group(runtime))
 
 
-def is_flask_run() -> bool:
-    """Whether this process is `flask run`, which alone makes a first client."""
-    context = click.get_current_context(silent=True)
-    return context is not None and context.command.name == "run" and context.parent is not None
-
-
 def start(runtime: Runtime) -> None:
     """What `flask run` does before it serves. Ends the command when the database or its keys cannot be used."""
     try:
-        runtime.boot()
-        if runtime.settings.embedded:
-            bootstrap.first_client(runtime)
+        with run.port_held():
+            if runtime.settings.embedded:
+                run.remember_base_url(runtime.settings)
+            runtime.boot()
+            unused = bootstrap.first_client_unused(runtime)
+            if runtime.settings.embedded:
+                bootstrap.first_client(runtime)
+        run.say(runtime.settings, unused_client=unused)
     except SchemaMissing as error:
         raise schema_missing(runtime, error) from None
     except SealingError as error:

@@ -3,15 +3,18 @@
 import json
 import os
 import pty
+import shutil
+import socket
 import stat
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 import urllib3
 
 from tests.support import postgres
-from tests.support.process import ROOT, Deployment, post, until
+from tests.support.process import BIN, ROOT, Deployment, free_port, post, until
 
 KEK = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
 
@@ -170,3 +173,84 @@ def test_the_setup_commands_eight_times_at_once_on_postgresql_end_with_one_realm
     assert [upgrade for upgrade, _ in codes] == [0] * 8
     assert sorted(create for _, create in codes) == [0] + [2] * 7
     assert len(deployment.run("keys list")) == 2
+
+
+def without_base_url(deployment: Deployment) -> Deployment:
+    del deployment.environ["REALMINT_BASE_URL"]
+    return deployment
+
+
+def test_the_port_of_the_first_start_is_the_issuer_s_for_every_later_command_and_server(tmp_path: Path) -> None:
+    deployment = Deployment(tmp_path)
+    base = deployment.base_url
+    without_base_url(deployment)
+    assert deployment.command("realms list").returncode == 6
+    config = tmp_path / "instance" / "realmint.toml"
+    assert not config.exists()
+    command = deployment.command_line(f"run --port {deployment.port}")
+    with deployment.process(command, "/healthz", base=base):
+        assert f"{base}/oauth2/realms/root/access_token" in deployment.log.read_text()
+        metadata = urllib3.request("GET", f"{base}/oauth2/.well-known/oauth-authorization-server").json()
+    assert metadata["issuer"] == f"{base}/oauth2/realms/root"
+    assert stat.S_IMODE(config.stat().st_mode) == 0o600
+    assert deployment.run("realms show")["issuer"] == metadata["issuer"]
+    # Elsewhere it is the same issuer, and a person is told that clients are not.
+    other = free_port()
+    with deployment.process(
+        deployment.command_line(f"run --port {other}"), "/healthz", base=f"http://127.0.0.1:{other}"
+    ):
+        found = urllib3.request("GET", f"http://127.0.0.1:{other}/oauth2/.well-known/oauth-authorization-server").json()
+        assert found == metadata
+        warning = f"this serves port {other}, while tokens and metadata say {base}"
+        assert warning in deployment.log.read_text()
+
+
+def test_a_busy_port_creates_and_promises_nothing(tmp_path: Path) -> None:
+    deployment = Deployment(tmp_path)
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", deployment.port))
+        busy.listen()
+        refused = deployment.command(f"run --port {deployment.port}")
+    assert refused.returncode == 2
+    assert f"port {deployment.port} is in use" in refused.stderr
+    assert "curl" not in refused.stdout
+    assert not (tmp_path / "instance").exists()
+    with deployment.serving():
+        assert "curl --request POST" in deployment.log.read_text()
+
+
+def test_after_a_first_client_whose_secret_is_lost_the_next_start_says_how_to_make_another(tmp_path: Path) -> None:
+    deployment = Deployment(tmp_path)
+    advice = "flask clients secrets add myClient"
+    with deployment.serving():
+        assert advice not in deployment.log.read_text()
+    deployment.log.write_text("")
+    with deployment.serving("run --debug"):
+        assert deployment.log.read_text().count(advice) == 1
+        made = deployment.run("clients secrets add myClient")
+        form = {"grant_type": "client_credentials"}
+        answer = post(f"{deployment.issuer()}/access_token", form, ("myClient", made["client_secret"]))
+        assert answer.json()["error"] == "invalid_scope"  # it is known; nobody gave it a default scope
+        until(lambda: deployment.run("clients show myClient")["last_used_at"])
+    deployment.log.write_text("")
+    with deployment.serving():
+        assert advice not in deployment.log.read_text()
+
+
+@pytest.mark.parametrize("name", ["feature%2Flogin", "q?x#y", "100%", "%(here)s", "a b", "ü"])
+def test_a_checkout_may_lie_under_any_path(tmp_path: Path, name: str) -> None:
+    checkout = tmp_path / name
+    checkout.mkdir()
+    for part in ("app.py", "issuer", "keys", "realmint"):
+        source = ROOT / part
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, checkout / part)
+    deployment = Deployment(tmp_path / "settings")
+    command = [str(BIN / "flask"), "run", "--port", str(deployment.port)]
+    with deployment.process(command, cwd=checkout):
+        said = deployment.log.read_text()
+        answer = subprocess.run(
+            ["bash", "-c", printed_curl(said)], capture_output=True, text=True, timeout=30, check=True
+        )
+        assert "access_token" in json.loads(answer.stdout)
+    assert {path.name for path in (checkout / "instance").iterdir()} >= {"realmint.db", "kek", "realmint.toml"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "settings"])

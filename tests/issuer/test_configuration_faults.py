@@ -68,6 +68,111 @@ def test_settings_show_no_key_and_no_database_password(tmp_path: Path) -> None:
     assert KEK not in shown
 
 
+@pytest.mark.parametrize(
+    ("said", "canonical"),
+    [
+        ("HTTPS://Issuer.Example", "https://issuer.example"),
+        ("https://issuer.example:443", "https://issuer.example"),
+        ("https://issuer.example:0443/openam", "https://issuer.example/openam"),
+        ("http://127.0.0.1:80", "http://127.0.0.1"),
+        ("https://issuer.example/", "https://issuer.example"),
+        ("https://issuer.example/openam//", "https://issuer.example/openam"),
+        (" https://issuer.example", "https://issuer.example"),
+        ("https://issuer.example\n", "https://issuer.example"),
+        ("https://someone:secret@issuer.example", "https://issuer.example"),
+        ("https://[2001:DB8:0::1]:8443", "https://[2001:db8::1]:8443"),
+        ("https://bücher.example", "https://xn--bcher-kva.example"),
+    ],
+)
+def test_a_base_url_is_taken_in_its_one_form_only_and_the_message_says_which(
+    tmp_path: Path, said: str, canonical: str
+) -> None:
+    with pytest.raises(SettingsError) as refused:
+        read(tmp_path, BASE_URL=said)
+    assert f"{PREFIX}BASE_URL must be written {canonical}" in refused.value.faults
+    assert "secret" not in str(refused.value)
+    assert read(tmp_path, BASE_URL=canonical).base_url == canonical
+
+
+def test_no_fault_hides_another(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as refused:
+        read(tmp_path, BASE_URL="http://Issuer.example/?q", DATABASE_URL="mysql://h/d")
+    said = str(refused.value)
+    for part in (
+        "no query",
+        "must be https",
+        "must be written http://issuer.example",
+        "sqlite or postgresql",
+        "needs REALMINT_KEK_FILE",
+    ):
+        assert part in said
+    with pytest.raises(SettingsError) as refused:
+        read(tmp_path, KEK_FILE=str(tmp_path / "none"), KEK="short", ALLOW_HTTP="yes", BASE_URL="http://issuer.example")
+    for name in ("KEK_FILE", "KEK", "ALLOW_HTTP", "BASE_URL"):
+        assert any(fault.startswith(f"{PREFIX}{name} ") for fault in refused.value.faults), name
+
+
+def test_what_kubernetes_sets_for_a_service_of_this_name_is_passed_over_and_nothing_else_is(tmp_path: Path) -> None:
+    service = {
+        "PORT": "tcp://10.0.0.7:443", "SERVICE_HOST": "10.0.0.7", "SERVICE_PORT": "443", "SERVICE_PORT_HTTPS": "443",
+        "PORT_443_TCP": "tcp://10.0.0.7:443", "PORT_443_TCP_ADDR": "10.0.0.7", "PORT_443_TCP_PORT": "443",
+        "PORT_443_TCP_PROTO": "tcp",
+    }  # fmt: skip
+    assert read(tmp_path, **service) == read(tmp_path)
+    with pytest.raises(SettingsError) as refused:
+        read(tmp_path, PORTS="443", SERVICE="x", SERVICE_HOSTS="y")
+    assert len(refused.value.faults) == 3
+
+
+def config(folder: Path, text: str, mode: int = 0o644) -> Path:
+    path = folder / "realmint.toml"
+    path.write_text(text)
+    path.chmod(mode)
+    return path
+
+
+def test_settings_stand_in_a_file_and_the_environment_goes_over_it(tmp_path: Path) -> None:
+    config(tmp_path, 'base_url = "https://a.example"\nsnapshot_refresh = 5\nlog_format = "json"\n'
+                     'trusted_proxies = ["10.0.0.0/8", "fd00::/8"]\nallow_http = false\n')  # fmt: skip
+    found = read(tmp_path, SNAPSHOT_REFRESH="3", LOG_FORMAT="")
+    assert (found.base_url, found.rotation.snapshot_refresh, found.log_format) == ("https://a.example", 3, "json")
+    assert [str(network) for network in found.trusted_proxies] == ["10.0.0.0/8", "fd00::/8"]
+    (tmp_path / "elsewhere").mkdir()
+    other = config(tmp_path / "elsewhere", 'base_url = "https://b.example"')
+    assert read(tmp_path, CONFIG=str(other)).base_url == "https://b.example"
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ('base_ulr = "https://a.example"', "base_ulr in {path} is not a setting"),
+        ("base_url = 1.5", "base_url in {path} is text, a whole number, true, false or a list of texts"),
+        ('base_url = "https://A.example"', "base_url in {path} must be written https://a.example"),
+        ("BASE_URL = 'https://a.example'", "BASE_URL in {path} is not a setting"),
+        ("[realmint]\nbase_url = 'x'", "realmint in {path} is not a setting"),
+        ("base_url = ", "{path} is not TOML: "),
+        ("kek = 'AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8'", "{path} holds kek and must be readable by its owner only (chmod 600)"),
+        ("log_level = 'loud'", "log_level in {path} must be one of DEBUG, INFO, WARNING, ERROR"),
+    ],
+)  # fmt: skip
+def test_a_fault_in_the_file_is_named_by_its_line(tmp_path: Path, text: str, fault: str) -> None:
+    path = config(tmp_path, text)
+    with pytest.raises(SettingsError) as refused:
+        read(tmp_path)
+    assert any(found.startswith(fault.format(path=path)) for found in refused.value.faults), refused.value.faults
+
+
+def test_a_file_that_is_named_and_not_there_or_not_readable_is_a_fault(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.toml", tmp_path):
+        with pytest.raises(SettingsError, match=str(path)):
+            read(tmp_path / "instance", CONFIG=str(path))
+
+
+def test_a_key_encryption_key_in_a_private_file_is_taken(tmp_path: Path) -> None:
+    config(tmp_path, f"kek = '{KEK}'", 0o600)
+    assert read(tmp_path).keks
+
+
 @pytest.mark.parametrize("line", ["run", "realms list", "keys rotate"])
 def test_the_process_exits_2_with_all_faults(tmp_path: Path, line: str) -> None:
     deployment = Deployment(tmp_path, LOG_LEVEL="loud", COLOUR="red", KEK_FILE=str(tmp_path / "none"))

@@ -108,15 +108,15 @@ class Deployment:
 
     @contextmanager
     def process(
-        self, command: list[str], ready: str = "/healthz", ca: str | None = None
+        self, command: list[str], ready: str = "/healthz", ca: str | None = None, *, base: str = "", cwd: Path = ROOT
     ) -> Iterator[subprocess.Popen[bytes]]:
         with self.log.open("ab") as log:
             server = subprocess.Popen(
-                command, cwd=ROOT, env=self.environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                command, cwd=cwd, env=self.environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
         try:
-            until(lambda: server.poll() is not None or self.answers(ready, ca))
+            until(lambda: server.poll() is not None or self.answers(ready, ca, base))
             assert server.poll() is None, self.log.read_text()
             yield server
         finally:
@@ -128,13 +128,15 @@ class Deployment:
                 os.killpg(server.pid, signal.SIGKILL)
                 server.wait(10)
 
-    def answers(self, path: str, ca: str | None = None) -> bool:
+    def answers(self, path: str, ca: str | None = None, base: str = "") -> bool:
+        """Whether `path` below the base URL is answered with 200, on the port of `base` or of this deployment."""
+        parts = urllib3.util.parse_url(base or self.environ.get("REALMINT_BASE_URL", ""))
         scheme = "https" if ca else "http"
         try:
             options = {"assert_hostname": False} if ca else {}
             pool = urllib3.PoolManager(ca_certs=ca, retries=False, timeout=2, **options)
-            base_path = urllib3.util.parse_url(self.base_url).path or ""
-            return pool.request("GET", f"{scheme}://127.0.0.1:{self.port}{base_path}{path}").status == 200
+            port = parts.port if base and parts.port else self.port
+            return pool.request("GET", f"{scheme}://127.0.0.1:{port}{parts.path or ''}{path}").status == 200
         except urllib3.exceptions.HTTPError:
             return False
 
