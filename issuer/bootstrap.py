@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
 from sqlalchemy import Connection, select
 
 from issuer import log, provisioning, schema, stores
@@ -20,6 +19,7 @@ from issuer.db import SchemaMissing, clients, realms
 from issuer.realms import Addresses
 from keys import store as key_store
 from keys.audit import Actor
+from keys.console import is_terminal, tell
 from keys.files import clear_leftovers, write_private
 from keys.sealing import create_kek_file
 
@@ -74,17 +74,18 @@ def first_client(runtime: "Runtime") -> None:
         made = provisioning.create_client(runtime, "/", FIRST_CLIENT, {"scopes": [FIRST_SCOPE]})
         log.event("changed", what="client_created", realm="/", client_id=FIRST_CLIENT, secret_id=made.stored.secret_id)
     assert made.secret is not None  # generated, not imported
-    if sys.stdout.isatty():
+    if is_terminal(sys.stdout):
         secret = made.secret
     else:
         path = runtime.settings.instance_path / "first-client.json"
         path.unlink(missing_ok=True)
         content = {"client_id": made.client.client_id, "client_secret": made.secret}
         write_private(path, json.dumps(content).encode() + b"\n")
-        click.echo(f"The secret of the first client is in {path}")
+        log.event("first_client", client_id=FIRST_CLIENT, secret_in=str(path))
+        tell(f"The secret of the first client is in {path}")
         reader = "import json, sys; print(json.load(open(sys.argv[1]))['client_secret'])"
         secret = f'$(python3 -c "{reader}" {shlex.quote(str(path))})'
-    click.echo(_try_it(runtime, made.client, secret))
+    tell(_try_it(runtime, made.client, secret))
 
 
 def first_client_unused(runtime: "Runtime") -> bool:

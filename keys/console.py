@@ -5,8 +5,11 @@ import os
 import pwd
 import re
 import secrets
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Any, NoReturn, TypeVar
@@ -35,6 +38,8 @@ class Exit(IntEnum):
     LOST_RACE = 5
     STORE = 6
     WRONG_KEK = 7
+    EXISTS = 8
+    NOT_CONFIRMED = 130
 
 
 class Refused(click.ClickException):
@@ -53,10 +58,18 @@ class Refused(click.ClickException):
         return {"changed": False, "error": self.error, "message": self.message, **self._more}
 
     def show(self, file: Any = None) -> None:
-        if self._as_json:
-            click.echo(json.dumps(self.shape()))
-        else:
-            super().show(file)
+        if self._as_json and self.error != NOT_SHOWN:
+            with suppress(NotShown):
+                say(json.dumps(self.shape()))
+                return
+        super().show(file)
+
+
+NOT_SHOWN = "not_shown"
+
+
+class NotShown(Exception):
+    """What a command has to say cannot be written to standard output; the message says why. What it did, it did."""
 
 
 class _Command(click.Command):
@@ -65,7 +78,9 @@ class _Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+        except click.Abort:
+            raise Refused("not_confirmed", "not confirmed; nothing was changed", Exit.NOT_CONFIRMED) from None
+        except (click.ClickException, click.exceptions.Exit):
             raise
         except Exception as error:
             refused = refusal(error)
@@ -93,6 +108,17 @@ class Commands(AppGroup):
         super().__init__(*args, **more)
         self.translate = translate
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The first sentence of each command's help, whole: click's own list cuts it off with dots."""
+        named = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _first_sentence(found.help or "")) for name, found in named if found])
+
+
+def _first_sentence(text: str) -> str:
+    paragraph = " ".join(text.partition("\n\n")[0].split())
+    return re.split(r"(?<=\.) ", paragraph, maxsplit=1)[0]
+
 
 def _common(error: Exception) -> Refused | None:
     if isinstance(error, GateNotMet):
@@ -106,6 +132,7 @@ def _common(error: Exception) -> Refused | None:
 
 
 _FAULTS: tuple[tuple[type[Exception], str, Exit, str], ...] = (
+    (NotShown, NOT_SHOWN, Exit.FINDINGS, "the answer could not be written to standard output: {}; all else was done"),
     (KeyRefused, "key_refused", Exit.USAGE, "{}"),
     (LostRace, "lost_race", Exit.LOST_RACE, "another process changed these keys first; nothing was changed"),
     (SealingError, "wrong_kek", Exit.WRONG_KEK, "{}"),
@@ -133,7 +160,11 @@ _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 class Duration(click.ParamType[int]):
     """Seconds, written as a number or with s, m, h or d behind it."""
 
-    name = "duration"
+    name = "90s|15m|12h|30d"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:  # noqa: ARG002 - the base class's
+        """How it is written, since no name says so."""
+        return f"[{self.name}]"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
@@ -208,32 +239,100 @@ def confirm(question: str, yes: bool) -> None:
     click.confirm(question, abort=True)
 
 
+def say(text: str) -> None:
+    """A line on standard output. Raises NotShown when it cannot be written: closed, full, or read by nobody."""
+    if sys.stdout is None:  # so Python finds a closed one, and click would say nothing
+        raise NotShown("it is closed")
+    try:
+        click.echo(text)
+    except (OSError, ValueError) as error:
+        _give_up_stdout()
+        raise NotShown(getattr(error, "strerror", None) or "it is closed") from None
+
+
+def tell(text: str) -> None:
+    """As say, for what a server tells at its start: it goes on where nobody can read it."""
+    with suppress(NotShown):
+        say(text)
+
+
+def _give_up_stdout() -> None:
+    """What is left in the buffer goes nowhere: written at exit, it would fail once more, with a traceback."""
+    try:
+        descriptor = sys.stdout.fileno()
+    except (OSError, ValueError):
+        return  # no file of the process's own
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+
+
+def check_shown() -> None:
+    """Before something is made that is shown once: raises NotShown when there is nowhere to show it."""
+    if sys.stdout is None:
+        raise NotShown("it is closed, and nothing was made")
+
+
 def print_json(value: Any) -> None:
     """One JSON value on standard output."""
-    click.echo(json.dumps(value, indent=2 if sys.stdout.isatty() else None))
+    say(json.dumps(value, indent=2 if is_terminal(sys.stdout) else None))
+
+
+def is_terminal(stream: Any) -> bool:
+    """Whether a person reads a stream; a closed one is None."""
+    return stream is not None and stream.isatty()
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], empty: str) -> None:
-    """Aligned columns for people; `empty` says what it means when there are no rows."""
+    """Aligned columns for people; `empty` says what it means when there are no rows.
+
+    On a terminal the last column is broken between words to what is left of the line, and where nothing is left each
+    row is a paragraph of its own.
+    """
     if not rows:
-        click.echo(empty)
+        say(empty)
         return
     cells = [[_heading(column) for column in columns]]
-    cells += [[shown(row.get(column), column) for column in columns] for row in rows]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
-    for line in cells:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    cells += [[_cell(row.get(column), column) for column in columns] for row in rows]
+    *widths, last = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    left = sum(widths) + 2 * len(widths)
+    if is_terminal(sys.stdout):
+        last = min(last, shutil.get_terminal_size().columns - left)
+    if last < min(_NARROWEST, max(len(line[-1]) for line in cells)):
+        say("\n\n".join(_fields({column: row.get(column) for column in columns}) for row in rows))
+        return
+    for *line, text in cells:
+        start = "".join(f"{cell:<{width}}  " for cell, width in zip(line, widths, strict=True))
+        for part in textwrap.wrap(text, last, break_long_words=False, break_on_hyphens=False) or [""]:
+            say((start + part).rstrip())
+            start = " " * left
+
+
+_NARROWEST = 16
+"""Characters of a last column that is still worth being one."""
+_HEADINGS = {
+    "next_action_at": "FROM", "signing_algs": "ALGS", "access_token_lifetime": "LIFETIME", "token_format": "FORMAT",
+}  # fmt: skip
 
 
 def _heading(column: str) -> str:
-    return "FROM" if column == "next_action_at" else column.removesuffix("_at").replace("_", " ").upper()
+    return _HEADINGS.get(column) or column.removesuffix("_at").replace("_", " ").upper()
+
+
+def _cell(value: Any, column: str) -> str:
+    """As elsewhere, but for instants: of many, nobody reads the seconds."""
+    text = shown(value, column)
+    return text[:-4] + "Z" if column.endswith("_at") and isinstance(value, int) else text
 
 
 def print_fields(row: Mapping[str, Any]) -> None:
     """One thing, a line per member."""
+    say(_fields(row))
+
+
+def _fields(row: Mapping[str, Any]) -> str:
     width = max(len(name) for name in row)
-    for name, value in row.items():
-        click.echo(f"{name.replace('_', ' ').ljust(width)}  {shown(value, name)}")
+    return "\n".join(f"{name.replace('_', ' ').ljust(width)}  {shown(value, name)}" for name, value in row.items())
 
 
 def shown(value: Any, name: str) -> str:

@@ -1,6 +1,8 @@
 """flask clients secrets: several live secrets for a client, each with an end."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -14,14 +16,20 @@ from issuer.runtime import Runtime
 from issuer.secrets import Secret
 from keys.console import (
     NAME,
+    NOT_SHOWN,
     Commands,
     Duration,
+    Exit,
+    NotShown,
+    Refused,
+    check_shown,
     confirm,
     not_found,
     options,
     print_fields,
     print_json,
     print_table,
+    say,
 )
 
 _COLUMNS = ("secret_id", "kind", "created_at", "expires_at", "last_used_at")
@@ -54,6 +62,7 @@ def _add_add(commands: click.Group, runtime: Runtime) -> None:
     ) -> None:
         """One more secret; prints it, once."""
         imported = read_secret() if secret_stdin else None
+        check_shown()
         runtime.prepare_change(dry_run)
         made = provisioning.add_secret(
             runtime, realm_path, client_id, imported=imported, expires_in=expires_in, overlap=overlap
@@ -63,10 +72,11 @@ def _add_add(commands: click.Group, runtime: Runtime) -> None:
             secret_id=made.stored.secret_id, expires_at=made.stored.expires_at, overlap=overlap,
         )  # fmt: skip
         shown = {**shape(made.stored), **once(made, dry_run=dry_run)}
-        if as_json:
-            print_json({"changed": True, **shown})
-        else:
-            print_fields(shown)
+        with shown_once(made, realm_path):
+            if as_json:
+                print_json({"changed": True, **shown})
+            else:
+                print_fields(shown)
 
 
 def _add_list(commands: click.Group, runtime: Runtime) -> None:
@@ -104,7 +114,7 @@ def _add_revoke(commands: click.Group, runtime: Runtime) -> None:
         if as_json:
             print_json({"changed": True, "realm": realm_path, "client_id": client_id, "secret_id": secret_id})
         else:
-            click.echo(f"secret {secret_id} of {client_id} is revoked")
+            say(f"secret {secret_id} of {client_id} is revoked")
 
 
 def read_secret() -> str:
@@ -119,6 +129,26 @@ def once(made: NewSecret, *, dry_run: bool) -> dict[str, Any]:
         return {}
     secret = {"client_secret": made.secret} if made.secret is not None else {}
     return {"secret_id": made.stored.secret_id, **secret}
+
+
+@contextmanager
+def shown_once(made: NewSecret, realm_path: str) -> Iterator[None]:
+    """Around the output that holds a new secret: one that could not be shown is lost, and that is said."""
+    try:
+        yield
+    except NotShown as error:
+        if made.secret is None:
+            raise
+        name, realm = made.client.client_id, "" if realm_path == "/" else f" --realm {realm_path}"
+        raise Refused(
+            NOT_SHOWN,
+            f"a secret was made for {name} and could not be shown: {error}. Make another with"
+            f" flask clients secrets add {name}{realm}, and end the lost one with"
+            f" flask clients secrets revoke {name} {made.stored.secret_id}{realm}",
+            Exit.FINDINGS,
+            client_id=name,
+            secret_id=made.stored.secret_id,
+        ) from None
 
 
 def shape(secret: Secret) -> dict[str, Any]:

@@ -18,14 +18,16 @@ from keys.console import (
     Commands,
     Duration,
     Exit,
+    check_shown,
     confirm,
     options,
     print_fields,
     print_json,
     print_table,
+    say,
 )
 
-_COLUMNS = ("client_id", "enabled", "scopes", "auth_method", "created_at", "last_used_at")
+_COLUMNS = ("client_id", "enabled", "created_at", "last_used_at", "scopes")
 _EXPIRING_SOON = 14 * 86400
 _UNUSED = 30 * 86400
 
@@ -57,6 +59,7 @@ def _add_create(commands: click.Group, runtime: Runtime) -> None:
     ) -> None:
         """A new client; prints its client_id and its client_secret, once."""
         imported = client_secrets.read_secret() if secret_stdin else None
+        check_shown()
         runtime.prepare_change(dry_run)
         with runtime.database.read() as connection:
             realm = provisioning.find_realm(connection, realm_path)
@@ -73,7 +76,8 @@ def _add_create(commands: click.Group, runtime: Runtime) -> None:
                 "Warning: neither client nor realm names an audience; tokens are for the issuer itself", err=True
             )
         shown = {**shape(realm, made.client), **client_secrets.once(made, dry_run=dry_run)}
-        _print_change(shown, as_json, changed=True)
+        with client_secrets.shown_once(made, realm_path):
+            _print_change(shown, as_json, changed=True)
 
 
 def _add_reading(commands: click.Group, runtime: Runtime) -> None:
@@ -183,7 +187,7 @@ def _add_delete(commands: click.Group, runtime: Runtime) -> None:
         if as_json:
             print_json({"changed": True, "realm": realm_path, "client_id": client_id})
         else:
-            click.echo(f"{client_id} of {realm_path} is deleted")
+            say(f"{client_id} of {realm_path} is deleted")
 
 
 def _add_health(commands: click.Group, runtime: Runtime) -> None:

@@ -6,7 +6,7 @@ from issuer import log, schema
 from issuer.cli.refusals import translate
 from issuer.db import SCHEMA, SchemaMissing
 from issuer.runtime import Runtime
-from keys.console import Commands, options, print_json
+from keys.console import Commands, options, print_json, say
 
 
 def group(runtime: Runtime) -> click.Group:
@@ -28,6 +28,6 @@ def group(runtime: Runtime) -> click.Group:
         if as_json:
             print_json({"changed": changed, "schema": SCHEMA})
         else:
-            click.echo(f"the schema is at {SCHEMA}" + ("" if changed else " already"))
+            say(f"the schema is at {SCHEMA}" + ("" if changed else " already"))
 
     return commands

@@ -31,6 +31,7 @@ from keys.console import (
     print_fields,
     print_json,
     print_table,
+    say,
     words,
 )
 from keys.key import ALGORITHMS, RSA_BITS
@@ -38,7 +39,7 @@ from keys.plan import NOTHING, Plan, Situation
 from keys.policy import read_clock
 from realmint.protocol.names import ScopeError, parse_scope
 
-_COLUMNS = ("realm", "enabled", "signing_algs", "access_token_lifetime", "token_format", "issuer")
+_COLUMNS = ("realm", "enabled", "access_token_lifetime", "token_format", "created_at", "signing_algs")
 
 
 def group(runtime: Runtime) -> click.Group:
@@ -249,7 +250,7 @@ def _add_delete(commands: click.Group, runtime: Runtime) -> None:
         if as_json:
             print_json({"changed": True, "realm": path})
         else:
-            click.echo(f"{path} is deleted")
+            say(f"{path} is deleted")
 
 
 def _end_of_realm(at: Situation) -> Plan:

@@ -14,7 +14,7 @@ from issuer.base_url import is_loopback
 from issuer.bootstrap import FIRST_CLIENT
 from issuer.settings import DEFAULT_BASE_URL, Settings
 from issuer.sources import FILE_NAME
-from keys.console import Exit, Refused
+from keys.console import Exit, Refused, tell
 from keys.files import write_private
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -107,7 +107,7 @@ def say(settings: Settings, *, unused_client: bool) -> None:
             err=True,
         )
     if unused_client:
-        click.echo(
+        tell(
             f"{FIRST_CLIENT} was made by an earlier start, and its secret is shown only once. If it is lost, another:\n"
             f"  flask clients secrets add {FIRST_CLIENT}"
         )

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from keys import store
 from keys.cli.wiring import KeyRealm, Outcome, Wiring, one_realm
-from keys.console import Refused, print_json, refusal
+from keys.console import Refused, print_json, refusal, say
 
 
 def over_realms(
@@ -98,10 +98,10 @@ def print_steps(row: dict[str, Any], nothing: str) -> None:
         return
     for step in row["steps"]:
         born = f" and is {step['to']}" if step["from"] is None else ""
-        click.echo(f"{row['realm']}: {step['alg']} {step['kid']} {_SAID[step['event']]}{born}")
+        say(f"{row['realm']}: {step['alg']} {step['kid']} {_SAID[step['event']]}{born}")
     if not row["steps"]:
-        click.echo(f"{row['realm']}: {nothing}")
+        say(f"{row['realm']}: {nothing}")
     elif row["dry_run"]:
-        click.echo(f"{row['realm']}: a rehearsal; nothing was changed")
+        say(f"{row['realm']}: a rehearsal; nothing was changed")
     if row["note"]:
         click.echo(f"{row['realm']}: {row['note']}", err=True)

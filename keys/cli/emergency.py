@@ -7,7 +7,7 @@ import click
 from keys import rotation, store
 from keys.cli.answers import print_steps
 from keys.cli.wiring import Ask, Fresh, Outcome, Seen, Wiring, carry_out, one_realm, pick
-from keys.console import NAME, REASON, Commands, options, print_json, span, when
+from keys.console import NAME, REASON, Commands, options, print_json, say, span, when
 from keys.key import State
 from keys.plan import Plan
 from keys.policy import RotationPolicy
@@ -79,7 +79,7 @@ def _show(outcome: Outcome, wiring: Wiring, as_json: bool) -> None:
         return
     print_steps(outcome.shape(), "it is revoked already")
     if outcome.changed and not outcome.dry_run:
-        click.echo(_runbook(policy, until))
+        say(_runbook(policy, until))
 
 
 def _runbook(policy: RotationPolicy, until: int) -> str:

@@ -1,7 +1,7 @@
 """flask keys list, show, audit and doctor: what is there, what happened to it, and whether it is sound."""
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,19 @@ from sqlalchemy import Connection
 from keys import store
 from keys.audit import broken_at
 from keys.cli.wiring import KeyRealm, Seen, Wiring, look, one_realm
-from keys.console import NAME, PATH, Commands, Exit, options, print_fields, print_json, print_table, span
+from keys.console import NAME, PATH, Commands, Exit, options, print_fields, print_json, print_table, say, span
 from keys.doctor import Finding, Patient, examine
 from keys.key import Key, State, public_pem
 from keys.policy import droppable_at, promotable_at
 from keys.sealing import Sealer, SealingError
 from keys.transfer import public_jwk
 
+_AUDIT_COLUMNS = ("seq", "happened_at", "event", "kid", "actor", "reason")
 _COLUMNS = ("kid", "alg", "state", "age", "held", "next", "from")
 _ORDER = [State.ACTIVE, State.PUBLISHED, State.RETIRING, State.PENDING, State.RETIRED, State.REVOKED]
 _LIVE = tuple(map(str, _ORDER[:4]))
+_SHORT = 8
+_full = click.option("--full", is_flag=True, help="Whole names of keys; --json has them always.")
 
 
 def add(commands: Commands, wiring: Wiring) -> None:
@@ -33,9 +36,10 @@ def add(commands: Commands, wiring: Wiring) -> None:
 def _add_list(commands: Commands, wiring: Wiring) -> None:
     @commands.command("list")
     @options("realm", "json")
+    @_full
     @click.option("--state", "states", multiple=True, type=click.Choice([*map(str, _ORDER), "all"]),
                   help="Only keys in this state; repeats. All but dead ones without it.")  # fmt: skip
-    def list_keys(realm_path: str, as_json: bool, states: tuple[str, ...]) -> None:
+    def list_keys(realm_path: str, as_json: bool, full: bool, states: tuple[str, ...]) -> None:
         """The keys of a realm: state, age, what may happen next and from when on."""
         wanted = set(map(str, _ORDER)) if "all" in states else set(states or _LIVE)
         with wiring.database.read() as connection:
@@ -45,7 +49,8 @@ def _add_list(commands: Commands, wiring: Wiring) -> None:
         if as_json:
             print_json([shape(key, seen) for key in keys])
         else:
-            rows = [_line(key, seen) for key in keys]
+            names = _names((key.kid for key in keys), full=full)
+            rows = [_line(key, seen) | {"kid": names[key.kid]} for key in keys]
             print_table(rows, _COLUMNS, f"{seen.realm.path} has no such keys")
 
 
@@ -63,9 +68,9 @@ def _add_show(commands: Commands, wiring: Wiring) -> None:
             seen = look(wiring, connection, one_realm(wiring, realm_path))
             key = seen.find(kid)
         if as_jwk:
-            click.echo(public_jwk(key.public_jwk).decode(), nl=False)
+            say(public_jwk(key.public_jwk).decode().rstrip())
         elif as_pem:
-            click.echo(public_pem(key.public_jwk).decode(), nl=False)
+            say(public_pem(key.public_jwk).decode().rstrip())
         else:
             shown = shape(key, seen) | _history(key)
             print_json(shown) if as_json else print_fields(shown)
@@ -74,9 +79,10 @@ def _add_show(commands: Commands, wiring: Wiring) -> None:
 def _add_audit(commands: Commands, wiring: Wiring) -> None:
     @commands.command("audit")
     @options("realm", "json")
+    @_full
     @click.option("--limit", type=click.IntRange(1), help="Only the newest rows.")
     @click.pass_context
-    def audit(context: click.Context, realm_path: str, as_json: bool, limit: int | None) -> None:
+    def audit(context: click.Context, realm_path: str, as_json: bool, full: bool, limit: int | None) -> None:
         """What happened to the keys of a realm, when, by whom and why. Exits 1 when rows were changed or taken away."""
         with wiring.database.read() as connection:
             realm = wiring.find_realm(connection, realm_path)
@@ -86,9 +92,9 @@ def _add_audit(commands: Commands, wiring: Wiring) -> None:
         if as_json:
             print_json(rows)
         else:
-            columns = ("seq", "at", "event", "kid", "from_state", "to_state", "actor", "reason")
-            print_table([{**row, "happened_at": row["at"]} for row in rows],
-                        ("seq", "happened_at", *columns[2:]), f"{realm.path} has no audit")  # fmt: skip
+            names = _names((row["kid"] for row in rows), full=full)
+            shown = [row | {"happened_at": row["at"], "kid": names[row["kid"]]} for row in rows]
+            print_table(shown, _AUDIT_COLUMNS, f"{realm.path} has no audit")
         if broken is not None:
             click.echo(f"The audit of {realm.path} does not hold from row {broken} on", err=True)
             context.exit(Exit.FINDINGS)
@@ -98,8 +104,9 @@ def _add_doctor(commands: Commands, wiring: Wiring) -> None:
     @commands.command("doctor")
     @click.option("--realm", "realm_path", type=PATH, help="Only this realm.")
     @options("json")
+    @_full
     @click.pass_context
-    def doctor(context: click.Context, realm_path: str | None, as_json: bool) -> None:
+    def doctor(context: click.Context, realm_path: str | None, as_json: bool, full: bool) -> None:
         """Looks for whatever could break a verifier: states, bounds, sealed halves, a signature by each key, clocks,
         file modes, the audit. For cron and CI: exits 1 when it finds something."""
         found = [{"realm": None, **asdict(finding)} for finding in _machine(wiring)]
@@ -113,12 +120,22 @@ def _add_doctor(commands: Commands, wiring: Wiring) -> None:
         if as_json:
             print_json(found)
         else:
+            names = _names((row["kid"] for row in found if row["kid"]), full=full)
             print_table(
-                found,
+                [row | {"kid": names.get(row["kid"])} for row in found],
                 ("realm", "check", "kid", "message"),
                 f"{len(realms)} realm{'s are' if len(realms) != 1 else ' is'} sound",
             )
         context.exit(Exit.FINDINGS if found else Exit.DONE)
+
+
+def _names(kids: Iterable[str], *, full: bool) -> dict[str, str]:
+    """How a table calls keys: by as many first characters as tell them apart, as git calls commits, and 8 at least."""
+    every = sorted(set(kids))
+    length = _SHORT
+    while not full and len({kid[:length] for kid in every}) < len(every):
+        length += 1
+    return {kid: kid if full else kid[:length] for kid in every}
 
 
 def _realm(wiring: Wiring, connection: Connection, realm: KeyRealm, sealer: Sealer | None) -> list[Finding]:

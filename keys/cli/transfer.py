@@ -10,7 +10,7 @@ from keys import rotation, store
 from keys.audit import Actor
 from keys.cli.answers import show
 from keys.cli.wiring import Ask, Fresh, Seen, Wiring, carry_out, look, one_realm
-from keys.console import NAME, Commands, Exit, Refused, confirm, operator, options, print_json
+from keys.console import NAME, Commands, Exit, Refused, confirm, operator, options, print_json, say
 from keys.files import write_private
 from keys.key import ALGORITHMS, Key, KeyRefused, Material, public_pem
 from keys.plan import Plan, Step
@@ -104,7 +104,7 @@ def _add_export(commands: Commands, wiring: Wiring) -> None:
         else:
             content = public_pem(key.public_jwk) if as_pem else public_jwk(key.public_jwk)
         if to_stdout:
-            click.echo(content, nl=False)
+            say(content.decode().removesuffix("\n"))
             return
         try:
             write_private(out, content)
@@ -113,7 +113,7 @@ def _add_export(commands: Commands, wiring: Wiring) -> None:
         if as_json:
             print_json({"changed": True, "realm": realm_path, "kid": key.kid, "private": private, "file": str(out)})
         else:
-            click.echo(f"{key.kid} is in {out}")
+            say(f"{key.kid} is in {out}")
 
 
 def _wrapped(wiring: Wiring, key: Key, passphrase: bytes) -> bytes:
@@ -153,7 +153,7 @@ def _add_rewrap(commands: Commands, wiring: Wiring) -> None:
             print_json({"changed": done > 0, "rewrapped": done, "kek_id": sealer.kek_id})
         else:
             verb = "would be sealed" if dry_run else "are sealed"
-            click.echo(f"{done} private halves {verb} under key-encryption key {sealer.kek_id}")
+            say(f"{done} private halves {verb} under key-encryption key {sealer.kek_id}")
 
 
 def _rewrap(wiring: Wiring, total: int) -> int:
