@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
-from keys.weak import has_roca_fingerprint
 from realmint.protocol.jws import import_public
+from realmint.protocol.weak import has_roca_fingerprint, is_weak_modulus, is_weak_scalar, is_weak_seed
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
@@ -25,7 +25,8 @@ IMPORTED_RSA_BITS = (*RSA_BITS, 4096)
 """Sizes that may be imported."""
 LOCAL = "local"
 """The backend of a key whose private half is in this database, sealed."""
-_KID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+# Not an option to a command, and no name that a file system takes for a folder or hides.
+_KID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 
 class State(StrEnum):
@@ -193,7 +194,7 @@ def public_pem(public_jwk: Mapping[str, Any]) -> bytes:
 
 def _checked(private: Any, alg: str | None, kid: str | None) -> Material:
     if kid is not None and not _KID.fullmatch(kid):
-        raise KeyRefused("a kid is 1 to 128 of A-Z a-z 0-9 . _ -")
+        raise KeyRefused("a kid is 1 to 128 of A-Z a-z 0-9 . _ - and begins with none of . -")
     fitting = _fitting(private)
     if alg is None and len(fitting) > 1:
         raise KeyRefused(f"say which algorithm the key is for: {' or '.join(fitting)}")
@@ -209,25 +210,38 @@ def _checked(private: Any, alg: str | None, kid: str | None) -> Material:
     return material
 
 
+_NOT_RANDOM = "the key's private number was not drawn at random, and can be guessed"
+
+
 def _fitting(private: Any) -> tuple[str, ...]:
-    """The algorithms that a private key may sign. Raises KeyRefused for a type, size or curve that none has."""
+    """The algorithms that a private key may sign. Raises KeyRefused for one that none has, or that can be guessed."""
     if isinstance(private, rsa.RSAPrivateKey):
-        numbers = private.public_key().public_numbers()
-        if private.key_size not in IMPORTED_RSA_BITS:
-            raise KeyRefused(f"an RSA key has {', '.join(map(str, IMPORTED_RSA_BITS))} bits")
-        if numbers.e != 65537:
-            raise KeyRefused("an RSA key has the exponent 65537")
-        if has_roca_fingerprint(numbers.n):
-            raise KeyRefused("the RSA key has the fingerprint of a flawed generator (CVE-2017-15361)")
-        return ("RS256", "PS256")
+        return _fitting_rsa(private)
     if isinstance(private, ec.EllipticCurvePrivateKey):
         alg = {"secp256r1": "ES256", "secp384r1": "ES384"}.get(private.curve.name)
         if alg is None:
             raise KeyRefused("an EC key is on P-256 or P-384")
+        if is_weak_scalar(private.private_numbers().private_value, private.curve.group_order):
+            raise KeyRefused(_NOT_RANDOM)
         return (alg,)
     if isinstance(private, ed25519.Ed25519PrivateKey):
+        if is_weak_seed(private.private_bytes_raw()):
+            raise KeyRefused(_NOT_RANDOM)
         return ("EdDSA",)
     raise KeyRefused("the key is not RSA, EC or Ed25519")
+
+
+def _fitting_rsa(private: rsa.RSAPrivateKey) -> tuple[str, ...]:
+    numbers = private.public_key().public_numbers()
+    if private.key_size not in IMPORTED_RSA_BITS:
+        raise KeyRefused(f"an RSA key has {', '.join(map(str, IMPORTED_RSA_BITS))} bits")
+    if numbers.e != 65537:
+        raise KeyRefused("an RSA key has the exponent 65537")
+    if has_roca_fingerprint(numbers.n):
+        raise KeyRefused("the RSA key has the fingerprint of a flawed generator (CVE-2017-15361)")
+    if is_weak_modulus(numbers.n):
+        raise KeyRefused("the RSA key's primes are so close that its modulus gives them away")
+    return ("RS256", "PS256")
 
 
 def _verify(public: Any, alg: str, signature: bytes, message: bytes) -> None:

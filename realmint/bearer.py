@@ -34,7 +34,9 @@ REASONS: Mapping[str, str] = {
 """The closed list of reasons for InvalidToken, each with its fixed phrase for the caller."""
 
 # RFC 6750 section 2.1, b64token; one space, nothing behind it.
-_BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9._~+/-]+=*)")
+_SYNTAX = r"[A-Za-z0-9._~+/-]++=*+"
+_BEARER = re.compile(rf"[Bb][Ee][Aa][Rr][Ee][Rr] +({_SYNTAX})")
+_BARE = re.compile(_SYNTAX)
 _QUOTABLE = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]")
 
 
@@ -100,6 +102,11 @@ def challenge(**parameters: str) -> str:
     """A Bearer challenge (RFC 6750 section 3) with quoted parameters, limited to the characters it allows."""
     quoted = ", ".join(f'{name}="{_QUOTABLE.sub("", value)}"' for name, value in parameters.items())
     return f"Bearer {quoted}" if quoted else "Bearer"
+
+
+def is_token(text: str) -> bool:
+    """Whether `text` could travel as a bearer token (RFC 6750 section 2.1, b64token)."""
+    return _BARE.fullmatch(text) is not None
 
 
 def parse_authorization(values: Sequence[str]) -> str | None:

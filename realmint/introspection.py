@@ -1,5 +1,6 @@
 """Asking the issuer about a token (RFC 7662), for what cannot be decided locally."""
 
+import logging
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from realmint.key_source import KeySource
 from realmint.protocol.jws import JWSError, parse_object
 from realmint.transport import Request, Transport, TransportError, is_secure
 
+LOGGER = logging.getLogger("realmint")
 Mode = Literal["rescue", "opaque", "live"]
 MAX_ANSWER = 65536
 
@@ -38,6 +40,10 @@ class Introspection:
             raise ValueError("the introspection endpoint must be https")
 
 
+IDENTITY = ("jti", "client_id", "sub", "iss")
+"""Members of an answer by which it is known which token it is about."""
+
+
 class IntrospectionClient:
     """Asks one issuer. The answer still has to pass the checks a JWT passes; that is not done here."""
 
@@ -53,11 +59,12 @@ class IntrospectionClient:
             "Authorization": "Basic " + b64encode(pair.encode()).decode(),
         }
 
-    def ask(self, token: str) -> Mapping[str, Any]:
-        """What the issuer says of an active token.
+    def ask(self, token: str, read: Mapping[str, Any] | None) -> Mapping[str, Any]:
+        """What the issuer says of an active token. `read`: the claims of the token, where it is one we can read.
 
         Raises InvalidToken("inactive") for one that is not, and Unavailable for any answer but those two: also
-        a 401, which means that our own credentials are wrong and says nothing of the token.
+        a 401, which means that our own credentials are wrong and says nothing of the token, and an answer that is about
+        another token than `read`.
         """
         endpoint = self._settings.endpoint or self._source.endpoint("introspection_endpoint")
         body = urlencode({"token": token, "token_type_hint": "access_token"}).encode()
@@ -77,4 +84,8 @@ class IntrospectionClient:
             raise InvalidToken("inactive")
         if active is not True:
             raise Unavailable("introspection_failed")
+        if read is not None and any(document.get(name) != read.get(name) for name in IDENTITY):
+            # Mixed up on the way, by a cache or a connection that two share: it says nothing of this token.
+            LOGGER.warning("an introspection answer of %s is about another token than the one asked about", endpoint)
+            raise Unavailable("introspection_mismatch")
         return document

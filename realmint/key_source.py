@@ -30,6 +30,8 @@ Listener = Callable[[str, Mapping[str, Any]], None]
 PROBES = 2
 PROBE_WINDOW = 10.0
 METADATA_SECONDS = 86400.0
+METADATA_RETRY = 30.0
+"""Seconds until metadata that lacks an address is fetched again for it."""
 MAX_DOCUMENT = 65536
 
 
@@ -121,7 +123,8 @@ class KeySource:
             raise Unavailable("metadata_unreachable") from error
 
     def refresh(self) -> None:
-        """Fetches now, whatever the age of what is held. Raises Unavailable when that fails."""
+        """Fetches metadata and keys now, whatever the age of what is held. Raises Unavailable when that fails."""
+        self._metadata = None
         if not self._fetch_shared():
             raise Unavailable("keys_unreachable", self._retry_after())
 
@@ -173,6 +176,8 @@ class KeySource:
         try:
             self._keys = self._fetch()
         except (FetchError, TransportError) as error:
+            # The keys may have moved: what the metadata says of them is asked again with the next try.
+            self._metadata = None
             self._failures += 1
             pause = min(self._policy.back_off * 2 ** min(self._failures - 1, 16), self._policy.max_back_off)
             self._retry_at = self._monotonic() + pause
@@ -203,16 +208,30 @@ class KeySource:
         before = set(held.by_kid) if held else set()
         changes = {"added": sorted(by_kid.keys() - before), "removed": sorted(before - by_kid.keys())}
         self._listener("keys.refreshed", {"issuer": self._issuer, **changes})
-        return _Keys(by_kid, answer.headers.get("etag"), now, ttl)
+        return _Keys(by_kid, _etag(answer.headers), now, ttl)
 
     def _address(self, name: str) -> str:
-        if self._metadata is None or self._monotonic() - self._metadata[0] >= METADATA_SECONDS:
-            self._metadata = (self._monotonic(), self._fetch_metadata())
-        address = self._metadata[1].get(name)
-        same_host = isinstance(address, str) and urlsplit(address).netloc == urlsplit(self._issuer).netloc
-        if not same_host or not is_secure(str(address)):
+        held = self._metadata
+        now = self._monotonic()
+        if held is None or now - held[0] >= METADATA_SECONDS:
+            held = (now, self._fetch_metadata())
+            self._usable_address(held[1], "jwks_uri")  # without it the document is none, and is not kept
+            self._metadata = held
+        try:
+            return self._usable_address(held[1], name)
+        except FetchError:
+            if now - held[0] >= METADATA_RETRY:  # it may have been mended
+                self._metadata = None
+            raise
+
+    def _usable_address(self, document: Mapping[str, Any], name: str) -> str:
+        """The address of this name. Raises FetchError for one that is missing, not secure or on another host."""
+        address = document.get(name)
+        if not isinstance(address, str) or not is_secure(address):
+            raise FetchError(f"metadata has no {name} that can be asked")
+        if urlsplit(address).netloc != urlsplit(self._issuer).netloc:
             raise FetchError(f"metadata has no {name} on the issuer's host")
-        return str(address)
+        return address
 
     def _fetch_metadata(self) -> Mapping[str, Any]:
         parts = urlsplit(self._issuer)
@@ -244,6 +263,15 @@ class KeySource:
         """In a forked child, which has none of its parent's threads: what was under way there never ends here."""
         self._lock = threading.Lock()
         self._flight = None
+
+
+_ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e]{0,256}"')
+
+
+def _etag(headers: Mapping[str, str]) -> str | None:
+    """The entity tag, if it is one that can be sent back (RFC 9110 section 8.8.3): another would fail every fetch."""
+    etag = headers.get("etag", "")
+    return etag if _ETAG.fullmatch(etag) else None
 
 
 def _read_keys(body: bytes) -> Mapping[str, VerificationKey | None]:

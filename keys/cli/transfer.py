@@ -63,6 +63,11 @@ def _add_import(commands: Commands, wiring: Wiring) -> None:
             known = seen.known(material)
             if known is not None:  # keys.md I5: in whatever realm, dead or alive
                 raise KeyRefused(f"this key or this name is known already: {known.kid}, which is {known.state}")
+            other = seen.confusable(material.kid)
+            if other is not None:
+                raise KeyRefused(
+                    f"{material.kid} and {other} could be taken for each other: one is the start of the other"
+                )
             if pending:
                 return rotation.stage(seen, material, event="imported")
             return rotation.publish(seen, material, event="imported", replace=replace)

@@ -72,6 +72,8 @@ class Seen(Situation):
     """The one key, dead ones too, whose name starts so. Ends the command with exit code 4 for none or several."""
     known: Callable[[Material], Key | None]
     """The key of this name or material, in whatever realm and state."""
+    confusable: Callable[[str], str | None]
+    """The name of a key of the realm that this name is the start of, or that is the start of it."""
 
 
 class Fresh:
@@ -159,6 +161,7 @@ def look(
         realm=realm, generation=stored.generation,
         find=lambda prefix: pick(store.history(connection, realm.id), prefix, realm.path),
         known=lambda material: store.find_material(connection, material),
+        confusable=lambda kid: _confusable(kid, store.history(connection, realm.id)),
     )  # fmt: skip
 
 
@@ -215,14 +218,25 @@ def _report(wiring: Wiring, realm: KeyRealm, plan: Plan, actor: Actor) -> None:
 
 
 def pick(keys: Sequence[Key], prefix: str, realm_path: str) -> Key:
-    """The one of `keys` whose kid starts with `prefix`, of which at least 4 characters are said."""
-    found = [key for key in keys if key.kid.startswith(prefix)] if prefix else []
-    exact = [key for key in found if key.kid == prefix]
-    if len(found) > 1 and not exact:
-        not_found(f"{len(found)} keys of {realm_path} start with {prefix}; say more of it")
-    if not found or (len(prefix) < 4 and not exact):
-        not_found(f"{realm_path} has no key {prefix}" + ("; say at least 4 characters" if found else ""))
-    return (exact or found)[0]
+    """The one of `keys` whose kid starts with `prefix`, 4 characters or more of it; `=NAME` says a whole name.
+
+    Without the `=` a name that is the start of another is ambiguous: what was meant cannot be told.
+    """
+    whole = prefix.startswith("=")
+    name = prefix.removeprefix("=")
+    found = [key for key in keys if (key.kid == name if whole else name and key.kid.startswith(name))]
+    exact = any(key.kid == name for key in found)
+    if len(found) > 1:
+        way_out = f", or ={name} for the one of just this name" if exact else ""
+        not_found(f"{len(found)} keys of {realm_path} start with {name}; say more of it{way_out}")
+    if not found or (len(name) < 4 and not exact):
+        not_found(f"{realm_path} has no key {name}" + ("; say at least 4 characters" if found else ""))
+    return found[0]
+
+
+def _confusable(kid: str, keys: Sequence[Key]) -> str | None:
+    others = (key.kid for key in keys if key.kid != kid)
+    return next((other for other in others if other.startswith(kid) or kid.startswith(other)), None)
 
 
 def one_realm(wiring: Wiring, path: str) -> Callable[[Connection], KeyRealm]:

@@ -19,6 +19,7 @@ from joserfc.jwk import ECKey, JWKRegistry, Key, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
 from realmint.protocol.names import SIGNING_ALGORITHMS
+from realmint.protocol.weak import is_weak_modulus
 
 MAX_TOKEN = 8192
 """Longest compact JWS in characters."""
@@ -192,6 +193,8 @@ def import_public(jwk: Mapping[str, Any]) -> Key:
             numbers = key.public_key.public_numbers()
             if key.public_key.key_size < MIN_RSA_BITS or numbers.e < 65537 or numbers.e % 2 == 0:
                 raise JWSError("key")
+            if is_weak_modulus(numbers.n):
+                raise JWSError("key")
     except (JoseError, ValueError, TypeError, KeyError, AttributeError, OverflowError):
         raise JWSError("key") from None
     return key
@@ -278,10 +281,14 @@ _strict_json = json.JSONDecoder(
 )
 
 
+# Possessive, and matching a string that never ends too: each character is looked at once, whatever the text.
+_STRING = re.compile(r'"(?:[^"\\]|\\.|\\\Z)*+"?', re.DOTALL)
+
+
 def _depth(text: str) -> int:
     deepest = depth = 0
     # Brackets inside strings do not nest: cut the strings out first.
-    for char in re.sub(r'"(?:[^"\\]|\\.)*"', "", text):
+    for char in _STRING.sub("", text):
         if char in "[{":
             depth += 1
             deepest = max(deepest, depth)

@@ -14,11 +14,13 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa, x25519
 from joserfc import jwe
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
+from sqlalchemy import update
 
+from keys import store
 from keys.key import ALGORITHMS, KeyRefused, generate, private_jwk, signer
 from keys.transfer import MAX_FILE, encrypted, read_key
-from keys.weak import has_roca_fingerprint
 from realmint.protocol import jws
+from realmint.protocol.weak import has_roca_fingerprint
 from tests.support.issuer import Issuer, header
 
 PASSPHRASE = b"correct horse battery staple"
@@ -75,6 +77,31 @@ def flawed() -> rsa.RSAPrivateKey:
     return rsa.RSAPrivateNumbers(p, q, d, d % (p - 1), d % (q - 1), pow(q, -1, p), public).private_key()
 
 
+@cache
+def close_primes() -> rsa.RSAPrivateKey:
+    """An RSA key whose primes are neighbours: Fermat's method factors it at once."""
+
+    def prime(start: int) -> int:
+        candidate = start | 1
+        while pow(2, candidate - 1, candidate) != 1:
+            candidate += 2
+        return candidate
+
+    p = prime((3 << 1022) + random.Random(1).getrandbits(1000))
+    q = prime(p + (1 << 500))
+    d = pow(65537, -1, (p - 1) * (q - 1))
+    public = rsa.RSAPublicNumbers(65537, p * q)
+    return rsa.RSAPrivateNumbers(q, p, d, d % (q - 1), d % (p - 1), pow(p, -1, q), public).private_key()
+
+
+def scalar(value: int, curve: ec.EllipticCurve) -> ec.EllipticCurvePrivateKey:
+    return ec.derive_private_key(value, curve)
+
+
+def seed(value: bytes) -> ed25519.Ed25519PrivateKey:
+    return ed25519.Ed25519PrivateKey.from_private_bytes(value)
+
+
 def small_rsa(bits: int) -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(65537, bits)
 
@@ -92,6 +119,16 @@ def bad_keys() -> dict[str, tuple[bytes, str | None]]:
         "RSA of 2056 bits": (pem(small_rsa(2056)), "bits"),
         "a small exponent": (pem(exponent3), "exponent"),
         "the fingerprint of ROCA": (pem(flawed()), "CVE-2017-15361"),
+        "close primes": (pem(close_primes()), "close"),
+        "close primes as a JWK": (raw(jwk(close_primes())), "close"),
+        "a P-256 scalar of 1": (pem(scalar(1, ec.SECP256R1())), "guessed"),
+        "a small P-256 scalar": (pem(scalar(2**128, ec.SECP256R1())), "guessed"),
+        "a P-256 scalar just below the order": (pem(scalar(ec.SECP256R1().group_order - 2, ec.SECP256R1())), "guessed"),
+        "a small P-384 scalar as a JWK": (raw(jwk(scalar(31337, ec.SECP384R1()))), "guessed"),
+        "an Ed25519 seed of zeros": (pem(seed(bytes(32))), "guessed"),
+        "an Ed25519 seed of one": (raw(jwk(seed(bytes(31) + b"\1"))), "guessed"),
+        "an Ed25519 seed that counts": (pem(seed(bytes(range(32)))), "guessed"),
+        "an Ed25519 seed of letters over and over": (pem(seed(b"abcdefgh" * 4)), "guessed"),
         "P-192": (pem(p192), "P-256 or P-384"),
         "P-521": (pem(ec.generate_private_key(ec.SECP521R1())), "P-256 or P-384"),
         "secp256k1": (pem(ec.generate_private_key(ec.SECP256K1())), "P-256 or P-384"),
@@ -135,7 +172,9 @@ def bad() -> dict[str, tuple[bytes, str | None]]:
 
 NAMES = [
     "RSA of 1024 bits", "RSA of 1024 bits as a JWK", "RSA of 2047 bits", "RSA of 2056 bits", "a small exponent",
-    "the fingerprint of ROCA", "P-192", "P-521", "secp256k1", "Ed448", "X25519, which cannot sign", "DSA", "an HMAC key",
+    "the fingerprint of ROCA", "close primes", "close primes as a JWK", "a P-256 scalar of 1", "a small P-256 scalar",
+    "a P-256 scalar just below the order", "a small P-384 scalar as a JWK", "an Ed25519 seed of zeros", "an Ed25519 seed of one",
+    "an Ed25519 seed that counts", "an Ed25519 seed of letters over and over", "P-192", "P-521", "secp256k1", "Ed448", "X25519, which cannot sign", "DSA", "an HMAC key",
     "encrypted PEM without a passphrase", "a public key", "a public JWK", "a certificate", "halves of two EC keys",
     "halves of two Ed25519 keys", "the private key in the public field", "an RSA modulus of another key",
     "RSA numbers that contradict each other", "a point off the curve", "another curve than it says", "for encryption",
@@ -329,3 +368,35 @@ def test_export_is_public_unless_asked_and_then_encrypted(stored_issuer: Issuer,
     assert issuer.command(f"keys export {kid} --private --pem --out x --yes", PASSPHRASE).exit_code == 2
     assert [row["event"] for row in issuer.run("keys audit")][-1] == "exported"
     assert issuer.run("keys doctor") == []
+
+
+@pytest.mark.parametrize("kid", ["--help", "-rf", "..", ".hidden", "-", "a/b", "", "a b", "x" * 129])
+def test_185_a_key_takes_no_name_that_a_shell_or_a_file_system_reads_otherwise(
+    issuer: Issuer, tmp_path: Path, kid: str
+) -> None:
+    path = tmp_path / "key.pem"
+    path.write_bytes(pem(P256))
+    refused = issuer.app.test_cli_runner().invoke(args=["keys", "import", str(path), "--pending", f"--kid={kid}"])
+    assert refused.exit_code == 2
+    assert "a kid is 1 to 128" in refused.output
+    assert issuer.run("keys list --state pending") == []
+
+
+def test_a_name_that_begins_another_is_refused_and_where_one_stands_it_is_ambiguous(
+    issuer: Issuer, tmp_path: Path
+) -> None:
+    path = tmp_path / "key.pem"
+    path.write_bytes(pem(P256))
+    (active,) = [key["kid"] for key in issuer.run("keys list --state active")]
+    for kid in (active[:6], active + "x"):
+        refused = issuer.command(f"keys import {path} --pending --kid={kid} --json")
+        assert refused.exit_code == 2
+        assert "could be taken for each other" in json.loads(refused.stdout)["message"]
+    issuer.run(f"keys import {path} --pending --kid=ours")
+    with issuer.runtime.database.write() as connection:  # as an earlier version let it in
+        connection.execute(update(store.keys).where(store.keys.c.kid == "ours").values(kid=active[:8]))
+    refused = issuer.command(f"keys show {active[:8]} --json")
+    assert refused.exit_code == 4
+    assert f"={active[:8]}" in json.loads(refused.stdout)["message"]
+    assert issuer.run(f"keys show ={active[:8]}")["state"] == "pending"
+    assert issuer.run(f"keys show {active}")["state"] == "active"

@@ -79,7 +79,9 @@ def test_197_leeway_is_applied_once_in_each_direction() -> None:
 def test_149_negative_and_reversed_times_are_refused() -> None:
     assert reason(check_times, {"exp": NOW + 1, "iat": -5}, NOW, 0) == "claim_type"
     assert reason(check_times, {"exp": NOW - 5, "iat": NOW - 4}, NOW, 30) == "lifetime"
-    check_times({"exp": NOW + 1, "iat": NOW, "nbf": -1}, NOW, 0)
+    assert reason(check_times, {"exp": NOW + 1, "iat": NOW, "nbf": -1}, NOW, 0) == "claim_type"
+    assert reason(check_times, {"exp": -1, "iat": NOW}, NOW, 0) == "claim_type"
+    check_times({"exp": NOW + 1, "iat": 0, "nbf": 0}, NOW, 0)
 
 
 def test_148_a_life_longer_than_allowed_is_refused() -> None:

@@ -139,6 +139,42 @@ def test_175_an_active_answer_passes_the_checks_a_jwt_passes(
     assert refused.value.reason == reason
 
 
+@pytest.mark.parametrize("member", ["jti", "client_id", "sub", "iss"])
+@pytest.mark.parametrize("value", ["another", None, 1])
+@pytest.mark.parametrize("mode", ["live", "rescue"])
+def test_175_an_answer_about_another_token_is_503_and_a_warning(
+    make_asking: Callable[..., ResourceServer], fake: FakeIssuer, clock: FakeClock, caplog: pytest.LogCaptureFixture,
+    mode: str, member: str, value: Any,
+) -> None:  # fmt: skip
+    api = make_asking(mode)
+    token = fake.forge.token()
+    fake.active[token] = answer(fake)
+    if mode == "rescue":  # what is read of the token counts, though nobody could verify it
+        fake.answers[JWKS_URI] = lambda _: Response(500, {}, b"")
+    assert api.validate(token).source == "introspection"
+    fake.active[token] = answer(fake, **{member: value})
+    clock.advance(1)
+    with pytest.raises(Unavailable) as refused:
+        api.validate(token)
+    assert refused.value.reason == "introspection_mismatch"
+    (warning,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert (warning.name, "another token" in warning.getMessage()) == ("realmint", True)
+    assert token not in warning.getMessage()
+    assert fake.forge.claims["jti"] not in warning.getMessage()
+
+
+@pytest.mark.parametrize(
+    "token", ["a\ud800", "é", "a b", "a\nb", "a,b", "", "=", "a=b", "a" * 8193, "a" * 10_000_000, "\x00"]
+)
+def test_161_what_cannot_be_a_token_is_refused_and_never_sent(
+    make_asking: Callable[..., ResourceServer], fake: FakeIssuer, token: str
+) -> None:
+    with pytest.raises(InvalidToken) as refused:
+        make_asking("opaque").validate(token)
+    assert refused.value.reason == ("too_large" if len(token) > 8192 else "malformed")
+    assert fake.requests == []
+
+
 def test_scope_is_checked_on_introspected_tokens_too(
     make_asking: Callable[..., ResourceServer], fake: FakeIssuer
 ) -> None:

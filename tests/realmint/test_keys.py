@@ -194,6 +194,63 @@ def test_170_171_metadata_that_names_another_issuer_or_host_is_not_followed(
     assert {request.url for request in fake.requests} == {METADATA}
 
 
+@pytest.mark.parametrize(
+    "uri",
+    ["http://[::1/jwks", "https://[x]/", "https://issuer\u2100.example/jwks", "https://issuer.example:x/jwks", "https://u@issuer.example/",
+     "https://issuer.example/a b", "https://issuer.example/\x00", "//issuer.example/jwks", "https://", "https:issuer.example", "\ud800", ""],
+)  # fmt: skip
+def test_161_170_an_address_that_is_none_is_503_and_nothing_else(
+    api: ResourceServer, fake: FakeIssuer, clock: FakeClock, uri: str
+) -> None:
+    fake.answers[METADATA] = lambda _: ok({"issuer": ISSUER, "jwks_uri": uri})
+    assert status(api, fresh(fake, clock)) == 503
+
+
+def test_metadata_that_lacks_the_keys_address_is_not_kept(
+    api: ResourceServer, fake: FakeIssuer, clock: FakeClock
+) -> None:
+    good = fake.answers[METADATA]
+    fake.answers[METADATA] = lambda _: ok({"issuer": ISSUER})
+    assert status(api, fresh(fake, clock)) == 503
+    fake.answers[METADATA] = good
+    clock.advance(1)
+    assert status(api, fresh(fake, clock)) == 200
+
+
+def test_keys_that_moved_are_found_when_fetching_them_fails_and_when_they_are_asked_for(
+    api: ResourceServer, fake: FakeIssuer, clock: FakeClock
+) -> None:
+    def move(to: str) -> None:
+        fake.answers[to] = fake.answers[JWKS_URI]
+        fake.answers[METADATA] = lambda _: ok({"issuer": ISSUER, "jwks_uri": to})
+
+    assert status(api, fresh(fake, clock)) == 200
+    gone = fake.answers[JWKS_URI]
+    move(f"{ISSUER}/keys2")
+    api.refresh_keys()
+    assert fake.fetches(f"{ISSUER}/keys2") == 1
+    fake.answers[f"{ISSUER}/keys2"] = lambda _: Response(404, {}, b"")
+    fake.answers[JWKS_URI] = gone
+    move(f"{ISSUER}/keys3")
+    clock.advance(301)
+    assert status(api, fresh(fake, clock)) == 200  # the last good ones, and one failed fetch
+    clock.advance(1)
+    assert status(api, fresh(fake, clock)) == 200
+    assert (fake.fetches(f"{ISSUER}/keys2"), fake.fetches(f"{ISSUER}/keys3")) == (2, 1)
+    assert api.health()["keys"]["state"] == "fresh"
+
+
+@pytest.mark.parametrize("etag", ['"a\nb"', '"é"', "no quotes", '"' + "a" * 300 + '"', ""])
+def test_an_entity_tag_that_could_not_be_sent_back_is_none(
+    api: ResourceServer, fake: FakeIssuer, clock: FakeClock, etag: str
+) -> None:
+    fake.etag = etag
+    assert status(api, fresh(fake, clock)) == 200
+    clock.advance(301)
+    assert status(api, fresh(fake, clock)) == 200
+    assert "If-None-Match" not in fake.requests[-1].headers
+
+
 def test_refresh_keys_fetches_now_and_says_when_it_cannot(
     api: ResourceServer, fake: FakeIssuer, clock: FakeClock
 ) -> None:

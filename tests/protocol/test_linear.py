@@ -1,0 +1,133 @@
+"""Every parser that sees what nobody has verified does work in proportion to its input (#26, #154).
+
+Twice the input may take about twice as long, and never four times: the ratio is bounded, not the time.
+"""
+
+import json
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from issuer import log
+from issuer.client_auth.client_secret import _parse_basic
+from issuer.form import check_content_type, parse_form
+from issuer.peer import client_address
+from issuer.tokens.resources import is_resource
+from keys.transfer import read_key
+from realmint.bearer import challenge, is_token, parse_authorization
+from realmint.key_source import _read_keys
+from realmint.protocol.jws import parse_object, peek
+from realmint.protocol.names import parse_scope
+from tests.support.forge import Forge, b64
+
+FORGE = Forge()
+PUBLIC = dict(FORGE.material.public_jwk)
+
+
+def token(shape: Callable[[int], str]) -> Callable[[int], str]:
+    return lambda n: f"{b64(json.dumps(FORGE.header).encode())}.{b64(shape(n).encode())}.{b64(bytes(64))}"
+
+
+SHAPES: dict[str, Callable[[int], str]] = {
+    "brackets, then a string of quotes that never ends": lambda n: "[" * 33 + '"' + '\\"' * n,
+    "brackets, then backslashes": lambda n: "[" * 33 + '"' + "\\" * n,
+    "a string cut in its escape": lambda n: "{" * 33 + '"' + "a" * n + "\\",
+    "strings side by side": lambda n: "[" * 33 + '"a",' * n,
+    "quotes alone": lambda n: "[" * 33 + '"' * n,
+    "open lists": lambda n: "[" * n,
+    "open objects": lambda n: '{"a":' * n,
+    "digits": lambda n: '{"a":' + "1" * n + "}",
+    "a fraction": lambda n: '{"a":0.' + "1" * n + "}",
+    "spaces": lambda n: " " * n + "{}" + " " * n,
+    "members": lambda n: "{" + ",".join(f'"{i}":{i}' for i in range(n)) + "}",
+    "one member over and over": lambda n: "{" + ",".join('"a":1' for _ in range(n)) + "}",
+    "escapes": lambda n: '{"a":"' + "\\u00e9" * n + '"}',
+}
+PARSERS: dict[str, tuple[Callable[[Any], Any], Callable[[int], Any]]] = {
+    **{f"JSON: {name}": (parse_object, lambda n, shape=shape: shape(n).encode()) for name, shape in SHAPES.items()},
+    **{f"token: {name}": (peek, token(shape)) for name, shape in SHAPES.items()},
+    "token: dots": (peek, lambda n: "." * n),
+    "token: one segment": (peek, lambda n: "a" * n),
+    "bearer header": (lambda text: parse_authorization([text]), lambda n: "Bearer " + "a" * n + "!"),
+    "bearer header of padding": (lambda text: parse_authorization([text]), lambda n: "Bearer a" + "=" * n + "!"),
+    "bearer header of spaces": (lambda text: parse_authorization([text]), lambda n: "Bearer" + " " * n),
+    "opaque token": (is_token, lambda n: "a" * n + "=" * n + "a"),
+    "challenge": (lambda text: challenge(scope=text), lambda n: '"\n' * n),
+    "JWKS of keys": (_read_keys, lambda n: json.dumps({"keys": [PUBLIC | {"kid": str(i)} for i in range(n // 200)]}).encode()),
+    "JWKS of rubbish": (_read_keys, lambda n: json.dumps({"keys": [{"kty": "EC", "kid": str(i)} for i in range(n)]}).encode()),
+    "JWKS of brackets": (_read_keys, lambda n: SHAPES["brackets, then a string of quotes that never ends"](n).encode()),
+    "Basic header": (_parse_basic, lambda n: "Basic " + b64(b"a" * n)),
+    "Basic header of escapes": (_parse_basic, lambda n: "Basic " + b64(b"%4" * n)),
+    "form of escapes": (lambda body: parse_form(body, ()), lambda n: b"a=" + b"%41" * n),
+    "form of a cut escape": (lambda body: parse_form(body, ()), lambda n: b"a=" + b"%41" * n + b"%"),
+    "form of plus signs": (lambda body: parse_form(body, ()), lambda n: b"a=" + b"+" * n),
+    "form of ampersands": (lambda body: parse_form(body, ()), lambda n: b"&" * n),
+    "form of one name over and over": (lambda body: parse_form(body, {"r"}), lambda n: b"&".join([b"r=1"] * min(n, 900))),
+    "content type": (check_content_type, lambda n: "application/x-www-form-urlencoded" + ";" * n),
+    "scope": (parse_scope, lambda n: "a " * n),
+    "scope of spaces": (parse_scope, lambda n: "a" + " " * n),
+    "resource": (is_resource, lambda n: "a" * n + ":" + "/" * n),
+    "forwarded addresses": (
+        lambda text: client_address({"REMOTE_ADDR": "10.0.0.1", "HTTP_X_FORWARDED_FOR": text}, NETWORKS), lambda n: "10.0.0.1," * n,
+    ),
+    "log value": (log.clean, lambda n: "rms_" + "a" * n),
+    "log value of tokens": (log.clean, lambda n: "eyJ" * n + "."),
+    "log line of a query": (lambda text: log._without_query(_Record((text,))), lambda n: "?" * n),  # type: ignore[arg-type]
+    "key file: JWK": (lambda raw: read_key(raw, None, None, None), lambda n: ("{" * 33 + '"' + '\\"' * n).encode()),
+    "key file: PEM": (lambda raw: read_key(raw, None, None, None), lambda n: b"-----BEGIN PRIVATE KEY-----\n" + b"A" * n),
+    "key file: dots": (lambda raw: read_key(raw, None, None, None), lambda n: b"." * n),
+}  # fmt: skip
+SIZE = 4000
+
+
+class _Record:
+    def __init__(self, args: tuple[str, ...]) -> None:
+        self.args = args
+
+
+def _networks() -> Any:
+    import ipaddress
+
+    return [ipaddress.ip_network("10.0.0.0/8")]
+
+
+NETWORKS = _networks()
+
+
+def seconds(parse: Callable[[Any], Any], text: Any) -> float:
+    """The least of several runs; a refusal is an answer too."""
+    least = float("inf")
+    for _ in range(5):
+        started = time.perf_counter()
+        for _ in range(4):
+            try:
+                parse(text)
+            except Exception:
+                continue
+        least = min(least, time.perf_counter() - started)
+    return least
+
+
+@pytest.mark.parametrize("name", list(PARSERS))
+def test_26_154_twice_the_input_takes_about_twice_as_long(name: str) -> None:
+    parse, shape = PARSERS[name]
+    texts = [shape(SIZE * factor) for factor in (1, 4)]
+    small, large = [], []
+    for _ in range(3):
+        small.append(seconds(parse, texts[0]))
+        large.append(seconds(parse, texts[1]))
+        # Four times the input: linear is 4, quadratic 16. Below a tenth of a millisecond there is nothing to measure.
+        if min(large) < 0.0001 or min(large) / min(small) < 8:
+            return
+    raise AssertionError(f"{name}: {min(large) / min(small):.1f} times as long for 4 times the input")
+
+
+def test_26_the_old_way_of_leaving_strings_out_would_be_found() -> None:
+    """The measure bites: what was there before is far above the bound."""
+    old = re.compile(r'"(?:[^"\\]|\\.)*"')
+    texts = [SHAPES["brackets, then a string of quotes that never ends"](SIZE * factor // 4) for factor in (1, 4)]
+    small, large = (seconds(lambda text: old.sub("", text), text) for text in texts)
+    assert large / small > 10
