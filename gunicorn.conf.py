@@ -1,5 +1,8 @@
 """The production server (gunicorn): threads in a few processes, strict about headers, quiet about itself."""
 
+import sys
+from typing import Any
+
 worker_class = "gthread"
 threads = 8
 keepalive = 5
@@ -15,8 +18,17 @@ header_map = "refuse"
 accesslog = None
 
 
-def on_starting(_server: object) -> None:
-    """Ends the start with one message and status 2 when the settings cannot be used, before any worker."""
-    from app import create_app
+def on_starting(server: Any) -> None:
+    """Ends the start with one message before any worker: status 2 when the settings cannot be used, 7 for a wrong
+    key-encryption key, 6 for a missing or newer schema. With a database that is merely away the server starts.
+    """
+    from click import ClickException
 
-    create_app()
+    from issuer.cli import check_before_serving
+
+    try:
+        # Made anew and let go of again: what a worker serves is made in the worker, unless --preload says otherwise.
+        check_before_serving(server.app.load().extensions["realmint"])
+    except ClickException as refused:
+        refused.show()
+        sys.exit(refused.exit_code)

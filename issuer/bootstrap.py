@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 FIRST_CLIENT = "myClient"
 FIRST_SCOPE = "write"
-SETUP_COMMANDS = ("flask db upgrade", "flask realms create /")
 
 
 def create_missing(runtime: "Runtime", *, root_realm: bool) -> None:
@@ -71,7 +70,7 @@ def first_client(runtime: "Runtime") -> None:
         with runtime.database.read() as connection:
             if connection.scalar(select(clients.c.id).limit(1)) is not None:
                 return
-        made = provisioning.create_client(runtime, "/", FIRST_CLIENT, {"scopes": [FIRST_SCOPE]})
+        made = provisioning.create_client(runtime, "/", FIRST_CLIENT, lambda _: {"scopes": [FIRST_SCOPE]})
         log.event("changed", what="client_created", realm="/", client_id=FIRST_CLIENT, secret_id=made.stored.secret_id)
     assert made.secret is not None  # generated, not imported
     if is_terminal(sys.stdout):

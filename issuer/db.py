@@ -134,12 +134,34 @@ change_log = Table(
 )
 
 
+SETUP_COMMANDS = ("flask db upgrade", "flask realms create /")
+
+
 class SchemaMissing(Exception):
-    """The database has no schema, or that of another version; `found` is its revision or None."""
+    """The database has no schema, or that of another version; `found` is its revision or None.
+
+    The message says what to do.
+    """
 
     def __init__(self, found: str | None) -> None:
-        super().__init__("the database has no schema" if found is None else f"the schema is at {found}, not {SCHEMA}")
+        super().__init__(_what_to_do(found))
         self.found = found
+
+    @property
+    def newer(self) -> bool:
+        """Whether a later version of this program made the schema: after a rollback, say."""
+        return self.found is not None and self.found > SCHEMA
+
+
+def _what_to_do(found: str | None) -> str:
+    if found is None:
+        return f"the database has no schema; run: {' && '.join(SETUP_COMMANDS)}"
+    if found > SCHEMA:
+        return (
+            f"the database's schema is at {found}, which a later version of Realmint made; this one knows {SCHEMA}."
+            " Run the later version, or bring back a backup from before it"
+        )
+    return f"the database's schema is at {found} and this version needs {SCHEMA}; run: {SETUP_COMMANDS[0]}"
 
 
 class Database:

@@ -12,7 +12,8 @@ from authlib.oauth2.rfc6749 import InvalidClientError, UnauthorizedClientError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
 from issuer import log
-from issuer.db import STORE_ERRORS
+from issuer.db import STORE_ERRORS, SchemaMissing
+from issuer.peer import client_address
 from issuer.refusals import (
     GRANT_NOT_ALLOWED,
     METHOD_NOT_ALLOWED,
@@ -58,7 +59,7 @@ def _refused(error: OAuth2Error) -> flask.Response:
         "refused",
         realm=realm_path,
         client_id=_claimed_client_id(request),
-        address=flask.g.get("client_address"),
+        address=_address(),
         endpoint=flask.request.endpoint,
         error=error.error,
         reason=reason,
@@ -73,7 +74,9 @@ def _too_many_attempts(error: TooManyAttempts) -> flask.Response:
 
 
 def _undecidable(error: Exception) -> flask.Response:
-    log.LOGGER.warning("unavailable", exc_info=error)
+    # These two say what to do, and quote nobody.
+    reason = str(error) if isinstance(error, SchemaMissing | SealingError) else None
+    log.LOGGER.warning("unavailable", exc_info=error, extra={"realmint_fields": {"reason": reason} if reason else {}})
     response = _json(503, TemporarilyUnavailableError.error, TRY_LATER)
     response.headers["Retry-After"] = str(RETRY_AFTER)
     response.headers["Cache-Control"] = "no-store"
@@ -85,7 +88,7 @@ def _routing(error: HTTPException) -> flask.Response:
         if flask.request.endpoint is not None:  # the address is one of ours, but for its realm
             realm_path = (flask.request.view_args or {}).get("realm_path")
             log.event(
-                "refused", realm=realm_path, address=flask.g.get("client_address"), endpoint=flask.request.endpoint,
+                "refused", realm=realm_path, address=_address(), endpoint=flask.request.endpoint,
                 error="not_found", reason="unknown_realm",
             )  # fmt: skip
         return _json(404, "not_found", NOT_FOUND)
@@ -102,6 +105,12 @@ def _routing(error: HTTPException) -> flask.Response:
 def _failed(error: Exception) -> flask.Response:
     log.LOGGER.error("server_error", exc_info=error)
     return _json(500, "server_error", SERVER_FAULT)
+
+
+def _address() -> str | None:
+    """Who asks, for the log: endpoints that take no OAuth request have not looked."""
+    trusted = flask.current_app.extensions["realmint"].settings.trusted_proxies
+    return client_address(flask.request.environ, trusted)
 
 
 def _json(status: int, error: str, description: str) -> flask.Response:

@@ -1,7 +1,7 @@
 """Making realms, clients and secrets: what the commands and the first start have in common."""
 
 import secrets as random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ from issuer.clients import Client, parse_client_id
 from issuer.db import record_change
 from issuer.realms import REALM_DEFAULTS, Realm, parse_path
 from issuer.secrets import Kind, Secret
+from issuer.tokens.resources import is_resource
 from keys import store as key_store
 from keys.audit import Actor
 from keys.key import generate
@@ -34,6 +35,10 @@ CLIENT_DEFAULTS: Mapping[str, Any] = {
 }
 
 
+class ChangeRefused(ValueError):
+    """What was asked for contradicts the realm or its clients as they stand. The message says what, and no secret."""
+
+
 class RealmNotFound(Exception):
     """There is no realm at this path."""
 
@@ -48,6 +53,7 @@ class NewSecret:
 
     stored: Secret
     client: Client
+    realm: Realm
     secret: str | None = field(repr=False)
 
 
@@ -82,14 +88,15 @@ def create_client(
     runtime: "Runtime",
     realm_path: str,
     client_id: str | None,
-    values: Mapping[str, Any],
+    decide: Callable[[Realm], Mapping[str, Any]],
     *,
     imported: str | None = None,
     expires_in: int | None = None,
 ) -> NewSecret:
     """A new client with one secret: `imported`, or a generated one, which ends after `expires_in` seconds.
 
-    Raises RealmNotFound, ClientIdError, SecretRefused, stores.NameTaken.
+    decide: its settings, checked against the realm as it stands within the transaction. Raises RealmNotFound,
+    ClientIdError, SecretRefused, stores.NameTaken, ChangeRefused and what `decide` raises.
     """
     name = parse_client_id(client_id) if client_id is not None else str(_random_client_id())
     salt = random.token_bytes(secrets.SALT_BYTES)
@@ -97,13 +104,15 @@ def create_client(
     with runtime.database.change() as connection:
         now = runtime.database.now(connection)
         realm = find_realm(connection, realm_path)
-        client_pk = stores.create_client(connection, realm.id, name, {**CLIENT_DEFAULTS, **values}, salt, now)
+        values = {**CLIENT_DEFAULTS, **decide(realm)}
+        client_pk = stores.create_client(connection, realm.id, name, values, salt, now)
+        check_borrowed_names(connection, realm)
         stored = _store(connection, client_pk, prepared, now, expires_in)
         record_change(connection, realm.id, name)
         if imported is not None and not realm.has_imported_secrets:
             record_change(connection, realm.id)
         client = find_client(connection, realm, name)
-    return NewSecret(stored, client, text if imported is None else None)
+    return NewSecret(stored, client, realm, text if imported is None else None)
 
 
 def add_secret(
@@ -135,7 +144,24 @@ def add_secret(
         if imported is not None and not realm.has_imported_secrets:
             record_change(connection, realm.id)
         client = find_client(connection, realm, client_id)
-    return NewSecret(stored, client, text if imported is None else None)
+    return NewSecret(stored, client, realm, text if imported is None else None)
+
+
+def check_borrowed_names(connection: "Connection", realm: Realm) -> None:
+    """Within a change of a realm or a client, after it: raises ChangeRefused when a client would pass for an API.
+
+    In format `am`, without an audience, `aud` is the client's own name: named like the resource identifier of another
+    client, or like a URI that tokens of another are for, it would get tokens for that API.
+    """
+    names = stores.named_by_nobody(connection, realm)
+    for client_id, identifiers, audiences in stores.audiences_named(connection, realm.id) if names else ():
+        apis = identifiers | {audience for audience in audiences if is_resource(audience)}
+        for name in sorted(names & apis):
+            if name != client_id:
+                raise ChangeRefused(
+                    f"client {name} is named like an API of {client_id}, and in format am its name would be the aud of"
+                    " its tokens; give it a --default-audience"
+                )
 
 
 def find_realm(connection: "Connection", path: str) -> Realm:

@@ -109,6 +109,11 @@ class Registry:
             return None
         return self._load_realm(path)
 
+    def held(self, path: str) -> RealmView | None:
+        """The realm as this process last read it, if it holds it; asks nobody."""
+        view = self._views.get(path, _MISSING)
+        return view if isinstance(view, RealmView) else None
+
     def client(self, realm_id: int, client_id: str) -> Client | None:
         """The client of this name in the realm, or None. Raises one of STORE_ERRORS."""
         if len(client_id) > MAX_CLIENT_ID:

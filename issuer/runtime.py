@@ -6,7 +6,7 @@ from pathlib import Path
 from sqlalchemy import URL
 
 from issuer import bootstrap
-from issuer.db import Database
+from issuer.db import Database, SchemaMissing
 from issuer.endpoints.introspection import Introspection
 from issuer.failures import FailureLimit
 from issuer.registry import Registry
@@ -66,6 +66,18 @@ class Runtime:
                 self.database.check_schema()
             self.check_key_encryption_key()
             self._booted = True
+
+    def check(self) -> None:
+        """Raises SchemaMissing or SealingError when nothing can be served from the database as it is, and one of
+        STORE_ERRORS when it cannot be asked. Creates nothing: of an embedded database there may be none yet.
+        """
+        try:
+            self.database.check_schema()
+        except SchemaMissing as missing:
+            if self.settings.embedded and missing.found is None:
+                return
+            raise
+        self.check_key_encryption_key()
 
     def close(self) -> None:
         """Writes what waits to be written and lets go of the database."""

@@ -12,7 +12,7 @@ from typing import Any
 import flask
 from authlib.oauth2 import AuthorizationServer, OAuth2Error, OAuth2Request
 from authlib.oauth2.rfc6749.requests import OAuth2Payload
-from werkzeug.exceptions import NotFound, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, NotFound, RequestEntityTooLarge
 
 from issuer import client_auth, log
 from issuer.clients import Client
@@ -160,6 +160,10 @@ def _parameters(request: flask.Request) -> Mapping[str, list[str]]:
         body = request.get_data(cache=False)
     except RequestEntityTooLarge:
         body = bytes(MAX_BODY + 1)
+    except HTTPException:
+        raise
+    except Exception:  # noqa: BLE001 - each server has its own for a chunk whose size is none (RFC 9112 section 7.1)
+        raise invalid_request("body_malformed") from None
     if len(body) > MAX_BODY:
         raise because(RequestTooLargeError(TOO_LARGE), "body_too_large")
     return parse_form(body, _REPEATABLE)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, insert, or_, select, update
+from sqlalchemy import Connection, String, and_, cast, func, insert, or_, select, update
 
 from issuer.clients import Client
 from issuer.db import change_head, change_log, client_secrets, clients, realms
@@ -19,7 +19,7 @@ _LISTS = ("signing_algs", "default_audience", "scopes", "default_scopes", "grant
 
 
 class NameTaken(Exception):
-    """A live realm or client of this name, or of one that differs only by case, exists."""
+    """A live realm or client of this name, or of one that differs only by case, exists; the message names it."""
 
 
 # Realms
@@ -27,8 +27,10 @@ class NameTaken(Exception):
 
 def create_realm(connection: Connection, path: str, values: Mapping[str, Any], now: int) -> int:
     """A new realm; its id. Raises NameTaken."""
-    if connection.scalar(select(realms.c.id).where(realms.c.path_key == path.lower(), realms.c.deleted_at.is_(None))):
-        raise NameTaken
+    same_path = and_(realms.c.path_key == path.lower(), realms.c.deleted_at.is_(None))
+    taken = connection.scalar(select(realms.c.path).where(same_path))
+    if taken is not None:
+        raise NameTaken(f"there is a realm {taken} already")
     row = {**REALM_DEFAULTS, **values, "path": path, "path_key": path.lower(), "enabled": True, "not_before": 0}
     row |= {"has_imported_secrets": False, "created_at": now}
     return int(connection.execute(insert(realms).values(_plain(row)).returning(realms.c.id)).scalar_one())
@@ -75,7 +77,7 @@ def create_client(
     """
     same_name = and_(clients.c.realm_id == realm_id, clients.c.client_id == client_id)
     if connection.scalar(select(clients.c.id).where(same_name, clients.c.deleted_at.is_(None))):
-        raise NameTaken
+        raise NameTaken(f"there is a client {client_id} already")
     not_before = connection.scalar(select(func.max(clients.c.not_before)).where(same_name)) or 0
     assert len(salt) == SALT_BYTES
     row = {**values, "realm_id": realm_id, "client_id": client_id, "enabled": True, "secret_salt": salt}
@@ -114,6 +116,29 @@ def delete_client(connection: Connection, client_pk: int, now: int) -> None:
     connection.execute(client_secrets.delete().where(client_secrets.c.client_pk == client_pk))
     cut_off = {"deleted_at": now, "enabled": False, "not_before": now}
     connection.execute(update(clients).where(clients.c.id == client_pk).values(cut_off))
+
+
+def clients_signing_with(connection: Connection, realm_id: int) -> dict[str, str]:
+    """The clients of a realm that name an algorithm of their own, and which."""
+    named = and_(clients.c.realm_id == realm_id, clients.c.deleted_at.is_(None), clients.c.signing_alg.is_not(None))
+    return {row.client_id: row.signing_alg for row in connection.execute(select(clients).where(named))}
+
+
+def named_by_nobody(connection: Connection, realm: Realm) -> set[str]:
+    """The clients of a realm for whose tokens neither they nor the realm name an audience, in format `am`."""
+    if realm.default_audience:
+        return set()
+    own = and_(clients.c.realm_id == realm.id, clients.c.deleted_at.is_(None))
+    am = func.coalesce(clients.c.token_format, realm.token_format) == "am"
+    none = cast(clients.c.default_audience, String) == "[]"
+    return set(connection.scalars(select(clients.c.client_id).where(own, am, none)))
+
+
+def audiences_named(connection: Connection, realm_id: int) -> list[tuple[str, set[str], set[str]]]:
+    """Of each client of a realm: its name, what it is called as an API, and which APIs its tokens may be for."""
+    columns = (clients.c.client_id, clients.c.resource_identifiers, clients.c.audiences, clients.c.default_audience)
+    rows = connection.execute(select(*columns).where(clients.c.realm_id == realm_id, clients.c.deleted_at.is_(None)))
+    return [(row.client_id, set(row.resource_identifiers), {*row.audiences, *row.default_audience}) for row in rows]
 
 
 # Secrets

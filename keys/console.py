@@ -197,13 +197,14 @@ PATH = Text(512)
 
 
 def options(*wanted: str) -> Callable[[Function], Function]:
-    """The options that commands share, by name: realm, json, dry_run, yes, force, reason."""
+    """The options that commands share, by name: realm, json, dry_run, if_missing, yes, force, reason."""
     made = {
         "realm": click.option(
             "--realm", "realm_path", type=PATH, default="/", show_default=True, help="Path of the realm."
         ),
         "json": click.option("--json", "as_json", is_flag=True, help="One JSON value on standard output."),
         "dry_run": click.option("--dry-run", is_flag=True, help="Check everything, change nothing."),
+        "if_missing": click.option("--if-missing", is_flag=True, help="Nothing to do when there is one already."),
         "yes": click.option("--yes", is_flag=True, help="Do not ask."),
         "force": click.option("--force", is_flag=True, help="Go past the gate; goes with --reason."),
         "reason": click.option("--reason", type=REASON, help="Why, for the audit."),
@@ -366,6 +367,14 @@ def span(seconds: int) -> str:
 def words(values: Iterable[str]) -> list[str]:
     """Values of an option that repeats and also takes a space-separated list, each once."""
     return list(dict.fromkeys(word for value in values for word in value.split()))
+
+
+def outcome(changed: bool, dry_run: bool) -> dict[str, Any]:
+    """Whether something was changed, as --json says it; a rehearsal says that it is one, and changes nothing."""
+    return {"changed": False, "dry_run": True} if dry_run else {"changed": changed}
+
+
+REHEARSED = "a rehearsal; nothing was changed"
 
 
 def not_found(message: str) -> NoReturn:

@@ -1,18 +1,21 @@
 """The commands: flask realms, clients, keys and db. Each turns what is said into one call and prints the answer."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import flask
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from issuer import bootstrap, log, provisioning, stores
 from issuer.cli import clients, db, realms, run
-from issuer.cli.refusals import schema_missing, translate
-from issuer.db import SchemaMissing, record_change
+from issuer.cli.refusals import translate
+from issuer.db import record_change
 from issuer.realms import Realm
 from issuer.runtime import Runtime
 from keys import cli as keys_cli
-from keys.console import Exit, Refused
-from keys.sealing import SealingError
+from keys.console import Refused, refusal
 
 
 def register(app: flask.Flask, runtime: Runtime) -> None:
@@ -25,7 +28,7 @@ def register(app: flask.Flask, runtime: Runtime) -> None:
 
 def start(runtime: Runtime) -> None:
     """What `flask run` does before it serves. Ends the command when the database or its keys cannot be used."""
-    try:
+    with refusing():
         with run.port_held():
             if runtime.settings.embedded:
                 run.remember_base_url(runtime.settings)
@@ -34,14 +37,35 @@ def start(runtime: Runtime) -> None:
             if runtime.settings.embedded:
                 bootstrap.first_client(runtime)
         run.say(runtime.settings, unused_client=unused)
-    except SchemaMissing as error:
-        raise schema_missing(runtime, error) from None
-    except SealingError as error:
-        raise Refused("wrong_kek", str(error), Exit.WRONG_KEK) from None
-    except DBAPIError as error:
-        raise Refused("store_unavailable", f"the database cannot be used: {error.orig}", Exit.STORE) from None
-    except OSError as error:
-        raise Refused("store_unavailable", f"a file cannot be used: {error}", Exit.STORE) from None
+
+
+def check_before_serving(runtime: Runtime) -> None:
+    """What a production server does before it makes a worker. Raises Refused when no worker could ever serve.
+
+    A database that is merely out of reach is no reason: the server starts, and is ready when it comes back. What is
+    missing on the embedded database is made by the first request.
+    """
+    with refusing():
+        try:
+            runtime.check()
+        except (DBAPIError, PoolTimeout) as error:
+            log.event("store_unreachable", level="WARNING", reason=type(error).__name__)
+        finally:
+            runtime.close()
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """What ends a start, with the sentence and the exit code of the commands."""
+    try:
+        yield
+    except Refused:
+        raise
+    except Exception as error:
+        refused = translate(error) or refusal(error)
+        if refused is None:
+            raise
+        raise refused from None
 
 
 def _keys_wiring(runtime: Runtime) -> keys_cli.Wiring:

@@ -17,6 +17,7 @@ from issuer.secrets import Secret
 from keys.console import (
     NAME,
     NOT_SHOWN,
+    REHEARSED,
     Commands,
     Duration,
     Exit,
@@ -26,6 +27,7 @@ from keys.console import (
     confirm,
     not_found,
     options,
+    outcome,
     print_fields,
     print_json,
     print_table,
@@ -74,9 +76,11 @@ def _add_add(commands: click.Group, runtime: Runtime) -> None:
         shown = {**shape(made.stored), **once(made, dry_run=dry_run)}
         with shown_once(made, realm_path):
             if as_json:
-                print_json({"changed": True, **shown})
+                print_json({**outcome(True, dry_run), **shown})
             else:
                 print_fields(shown)
+                if dry_run:
+                    say(REHEARSED)
 
 
 def _add_list(commands: click.Group, runtime: Runtime) -> None:
@@ -112,9 +116,10 @@ def _add_revoke(commands: click.Group, runtime: Runtime) -> None:
             record_change(connection, realm.id, client_id)
         log_change(runtime, "secret_revoked", realm.path, client_id=client_id, secret_id=secret_id)
         if as_json:
-            print_json({"changed": True, "realm": realm_path, "client_id": client_id, "secret_id": secret_id})
+            shown = {"realm": realm_path, "client_id": client_id, "secret_id": secret_id}
+            print_json({**outcome(True, dry_run), **shown})
         else:
-            say(f"secret {secret_id} of {client_id} is revoked")
+            say(REHEARSED if dry_run else f"secret {secret_id} of {client_id} is revoked")
 
 
 def read_secret() -> str:

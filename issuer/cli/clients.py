@@ -1,5 +1,8 @@
 """flask clients: registering and changing clients."""
 
+from collections.abc import Mapping
+from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import click
@@ -15,12 +18,14 @@ from issuer.realms import Realm
 from issuer.runtime import Runtime
 from keys.console import (
     NAME,
+    REHEARSED,
     Commands,
     Duration,
     Exit,
     check_shown,
     confirm,
     options,
+    outcome,
     print_fields,
     print_json,
     print_table,
@@ -47,12 +52,13 @@ def _add_create(commands: click.Group, runtime: Runtime) -> None:
     @client_options
     @click.option("--secret-stdin", is_flag=True, help="Import the secret from standard input.")
     @click.option("--expires-in", type=Duration(), help="The secret ends after this time.")
-    @options("realm", "json", "dry_run")
+    @options("realm", "json", "dry_run", "if_missing")
     def create(
         client_id: str | None,
         realm_path: str,
         as_json: bool,
         dry_run: bool,
+        if_missing: bool,
         secret_stdin: bool,
         expires_in: int | None,
         **given: Any,
@@ -61,12 +67,18 @@ def _add_create(commands: click.Group, runtime: Runtime) -> None:
         imported = client_secrets.read_secret() if secret_stdin else None
         check_shown()
         runtime.prepare_change(dry_run)
-        with runtime.database.read() as connection:
-            realm = provisioning.find_realm(connection, realm_path)
-        values = client_values(given, dict(provisioning.CLIENT_DEFAULTS), realm)
-        made = provisioning.create_client(
-            runtime, realm_path, client_id, values, imported=imported, expires_in=expires_in
-        )
+        defaults = dict(provisioning.CLIENT_DEFAULTS)
+        try:
+            made = provisioning.create_client(
+                runtime, realm_path, client_id, partial(client_values, given, defaults),
+                imported=imported, expires_in=expires_in,
+            )  # fmt: skip
+        except stores.NameTaken:
+            if not if_missing or client_id is None:
+                raise
+            _print_change(*_found(runtime, realm_path, client_id), as_json, changed=False)
+            return
+        realm = made.realm
         log_change(
             runtime, "client_created", realm.path, client_id=made.client.client_id, secret_id=made.stored.secret_id
         )
@@ -75,9 +87,8 @@ def _add_create(commands: click.Group, runtime: Runtime) -> None:
             click.echo(
                 "Warning: neither client nor realm names an audience; tokens are for the issuer itself", err=True
             )
-        shown = {**shape(realm, made.client), **client_secrets.once(made, dry_run=dry_run)}
         with client_secrets.shown_once(made, realm_path):
-            _print_change(shown, as_json, changed=True)
+            _print_change(realm, made.client, as_json, dry_run=dry_run, more=client_secrets.once(made, dry_run=dry_run))
 
 
 def _add_reading(commands: click.Group, runtime: Runtime) -> None:
@@ -121,14 +132,29 @@ def _add_update(commands: click.Group, runtime: Runtime) -> None:
             realm = provisioning.find_realm(connection, realm_path)
             client = provisioning.find_client(connection, realm, client_id)
             current = {name: getattr(client, name) for name in provisioning.CLIENT_DEFAULTS}
-            values = client_values(given, current, realm)
+            given_values = client_values(given, current, realm)
+            values = {name: value for name, value in given_values.items() if not _same(value, current[name])}
             if values:
                 stores.update_client(connection, client.id, values)
+                provisioning.check_borrowed_names(connection, realm)
                 record_change(connection, realm.id, client_id)
             client = provisioning.find_client(connection, realm, client_id)
         if values:
             log_change(runtime, "client_updated", realm.path, client_id=client_id, members=sorted(values))
-        _print_change(shape(realm, client), as_json, changed=bool(values))
+        _print_change(realm, client, as_json, changed=bool(values), dry_run=dry_run)
+
+
+def _same(value: Any, current: Any) -> bool:
+    """Whether a setting is so already; scopes are a set, every other list has an order."""
+    if isinstance(current, frozenset):
+        return set(value) == current
+    return bool(value == (list(current) if isinstance(current, tuple) else current))
+
+
+def _found(runtime: Runtime, realm_path: str, client_id: str) -> tuple[Realm, Client]:
+    with runtime.database.read() as connection:
+        realm = provisioning.find_realm(connection, realm_path)
+        return realm, provisioning.find_client(connection, realm, client_id)
 
 
 def _add_switches(commands: click.Group, runtime: Runtime) -> None:
@@ -164,7 +190,7 @@ def _switch(
     if changed:
         what = "client_enabled" if enabled else "client_disabled"
         log_change(runtime, what, realm.path, client_id=client_id, keep_tokens=(keep_tokens and not enabled) or None)
-    _print_change(shape(realm, client), as_json, changed=changed)
+    _print_change(realm, client, as_json, changed=changed, dry_run=dry_run)
 
 
 def _add_delete(commands: click.Group, runtime: Runtime) -> None:
@@ -185,9 +211,9 @@ def _add_delete(commands: click.Group, runtime: Runtime) -> None:
             record_change(connection, realm.id, client_id)
         log_change(runtime, "client_deleted", realm.path, client_id=client_id)
         if as_json:
-            print_json({"changed": True, "realm": realm_path, "client_id": client_id})
+            print_json({**outcome(True, dry_run), "realm": realm_path, "client_id": client_id})
         else:
-            say(f"{client_id} of {realm_path} is deleted")
+            say(REHEARSED if dry_run else f"{client_id} of {realm_path} is deleted")
 
 
 def _add_health(commands: click.Group, runtime: Runtime) -> None:
@@ -253,8 +279,14 @@ def shape(realm: Realm, client: Client) -> dict[str, Any]:
     }
 
 
-def _print_change(shown: dict[str, Any], as_json: bool, *, changed: bool) -> None:
+def _print_change(
+    realm: Realm, client: Client, as_json: bool, *, changed: bool = True, dry_run: bool = False,
+    more: Mapping[str, Any] = MappingProxyType({}),
+) -> None:  # fmt: skip
+    shown = {**shape(realm, client), **more}
     if as_json:
-        print_json({"changed": changed, **shown})
-    else:
-        print_fields(shown)
+        print_json({**outcome(changed, dry_run), **shown})
+        return
+    print_fields(shown)
+    if dry_run:
+        say(REHEARSED)

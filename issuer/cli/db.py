@@ -20,7 +20,9 @@ def group(runtime: Runtime) -> click.Group:
         try:
             runtime.database.check_schema()
             changed = False
-        except SchemaMissing:
+        except SchemaMissing as missing:
+            if missing.newer:
+                raise
             runtime.database.create_file()
             schema.upgrade(runtime.database)
             changed = True

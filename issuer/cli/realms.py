@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import click
@@ -21,6 +22,7 @@ from keys.audit import Actor
 from keys.cli.wiring import Fresh
 from keys.console import (
     PATH,
+    REHEARSED,
     Commands,
     Duration,
     Exit,
@@ -28,6 +30,7 @@ from keys.console import (
     confirm,
     operator,
     options,
+    outcome,
     print_fields,
     print_json,
     print_table,
@@ -71,7 +74,7 @@ def _policy_options(command: Any) -> Any:
 
 def _values(runtime: Runtime, given: dict[str, Any], current: dict[str, Any]) -> dict[str, Any]:
     """The members that were given, checked against each other, what stands, and how often keys rotate."""
-    values = {name: value for name, value in given.items() if value is not None and value != ()}
+    values = {name: _listed(value) for name, value in given.items() if value is not None and value != ()}
     if "rsa_bits" in values:
         values["rsa_bits"] = int(values["rsa_bits"])
     for name in ("scopes", "default_scopes"):
@@ -108,14 +111,24 @@ def _add_create(commands: click.Group, runtime: Runtime) -> None:
     @commands.command("create")
     @click.argument("path", type=PATH)
     @_policy_options
-    @options("json", "dry_run")
-    def create(path: str, as_json: bool, dry_run: bool, **given: Any) -> None:
+    @options("json", "dry_run", "if_missing")
+    def create(path: str, as_json: bool, dry_run: bool, if_missing: bool, **given: Any) -> None:
         """A new realm with an active key and a standby for each algorithm. `/` is the root realm."""
         values = _values(runtime, given, dict(REALM_DEFAULTS))
         runtime.prepare_change(dry_run, root_realm=path != "/")
-        realm = provisioning.create_realm(runtime, path, values, operator())
+        try:
+            realm = provisioning.create_realm(runtime, path, values, operator())
+        except stores.NameTaken:
+            if not if_missing:
+                raise
+            with runtime.database.read() as connection:
+                existing = stores.find_realm(connection, path)
+            if existing is None:  # one that differs by case is another
+                raise
+            _print_change(runtime, existing, as_json, changed=False)
+            return
         log_change(runtime, "realm_created", realm.path)
-        _print_change(runtime, realm, as_json)
+        _print_change(runtime, realm, as_json, dry_run=dry_run)
 
 
 def _add_reading(commands: click.Group, runtime: Runtime) -> None:
@@ -152,30 +165,54 @@ def _add_update(commands: click.Group, runtime: Runtime) -> None:
         """
         runtime.prepare_change(dry_run)
         with runtime.database.read() as connection:
-            realm = provisioning.find_realm(connection, path)
-        values = _values(runtime, given, {name: getattr(realm, name) for name in REALM_DEFAULTS})
-        fresh = Fresh(values.get("rsa_bits", realm.rsa_bits))
-        for alg in values.get("signing_algs", ()):
-            if alg not in realm.signing_algs:
-                fresh(alg)  # made before the transaction: an RSA key takes a while
-        fresh.again()
-
-        def announce(at: Situation) -> Plan:
-            plan = NOTHING
-            for alg in values.get("signing_algs", ()):
-                plan += rotation.generate(at, alg, fresh, pending=False)
-            return plan
-
+            fresh = _fresh(given, provisioning.find_realm(connection, path))
         with runtime.database.change() as connection:
             realm = provisioning.find_realm(connection, path)
-            stores.update_realm(connection, realm.id, values)
-            realm = provisioning.find_realm(connection, path)
-            # Before any longer token: the keys that sign them must outlive them (keys.md I10).
-            key_store.raise_max_lifetime(connection, realm.id, realm.max_access_token_lifetime)
-            _change_keys(runtime, connection, realm, announce, operator())
-            record_change(connection, realm.id)
-        log_change(runtime, "realm_updated", realm.path, members=sorted(values))
-        _print_change(runtime, realm, as_json)
+            values = _changed_values(runtime, given, realm)
+            if values:
+                stores.update_realm(connection, realm.id, values)
+                realm = provisioning.find_realm(connection, path)
+                _check_clients(connection, realm)
+                # Before any longer token: the keys that sign them must outlive them (keys.md I10).
+                key_store.raise_max_lifetime(connection, realm.id, realm.max_access_token_lifetime)
+                _change_keys(runtime, connection, realm, partial(_announce, fresh), operator())
+                record_change(connection, realm.id)
+        if values:
+            log_change(runtime, "realm_updated", realm.path, members=sorted(values))
+        _print_change(runtime, realm, as_json, changed=bool(values), dry_run=dry_run)
+
+
+def _fresh(given: dict[str, Any], realm: Realm) -> Fresh:
+    """The keys of algorithms that are new, made before the transaction: an RSA key takes a while."""
+    fresh = Fresh(int(given.get("rsa_bits") or realm.rsa_bits))
+    for alg in given.get("signing_algs") or ():
+        if alg not in realm.signing_algs:
+            fresh(alg)
+    fresh.again()
+    return fresh
+
+
+def _changed_values(runtime: Runtime, given: dict[str, Any], realm: Realm) -> dict[str, Any]:
+    """The members that were given and are not so already, checked against the realm as it stands in the transaction."""
+    current = {name: getattr(realm, name) for name in REALM_DEFAULTS}
+    values = _values(runtime, given, current)
+    return {name: value for name, value in values.items() if value != _listed(current[name])}
+
+
+def _check_clients(connection: Connection, realm: Realm) -> None:
+    """After a change of a realm, within it: its clients still fit. Raises ChangeRefused."""
+    for client_id, alg in stores.clients_signing_with(connection, realm.id).items():
+        if alg not in realm.signing_algs:
+            raise provisioning.ChangeRefused(f"client {client_id} signs with {alg}; change that first")
+    provisioning.check_borrowed_names(connection, realm)
+
+
+def _announce(fresh: Fresh, at: Situation) -> Plan:
+    """A standby for each algorithm that has none."""
+    plan = NOTHING
+    for alg in at.algs:
+        plan += rotation.generate(at, alg, fresh, pending=False)
+    return plan
 
 
 def _change_keys(
@@ -223,7 +260,7 @@ def _switch(runtime: Runtime, path: str, enabled: bool, keep_tokens: bool, as_js
     if changed:
         what = "realm_enabled" if enabled else "realm_disabled"
         log_change(runtime, what, realm.path, keep_tokens=(keep_tokens and not enabled) or None)
-    _print_change(runtime, realm, as_json, changed=changed)
+    _print_change(runtime, realm, as_json, changed=changed, dry_run=dry_run)
 
 
 def _add_delete(commands: click.Group, runtime: Runtime) -> None:
@@ -234,23 +271,28 @@ def _add_delete(commands: click.Group, runtime: Runtime) -> None:
         """Ends a realm with its clients and keys for good. One with realms below it is refused."""
         runtime.prepare_change(dry_run)
         with runtime.database.read() as connection:
-            provisioning.find_realm(connection, path)
-            below = [r.path for r in stores.list_realms(connection) if r.path.startswith(path.rstrip("/") + "/")]
-        if [found for found in below if found != path]:
-            raise Refused("not_empty", f"{path} has realms below it; delete those first", Exit.USAGE)
+            _check_empty(connection, provisioning.find_realm(connection, path))
         if not dry_run:
             confirm(f"Delete realm {path} with its clients and keys?", yes)
         with runtime.database.change() as connection:
             now = runtime.database.now(connection)
             realm = provisioning.find_realm(connection, path)
+            _check_empty(connection, realm)  # once more: there was time while somebody was asked
             stores.delete_realm(connection, realm.id, now)
             _change_keys(runtime, connection, realm, _end_of_realm, operator("realm deleted"))
             record_change(connection, realm.id)
         log_change(runtime, "realm_deleted", realm.path)
         if as_json:
-            print_json({"changed": True, "realm": path})
+            print_json({**outcome(True, dry_run), "realm": path})
         else:
-            say(f"{path} is deleted")
+            say(REHEARSED if dry_run else f"{path} is deleted")
+
+
+def _check_empty(connection: Connection, realm: Realm) -> None:
+    """Raises Refused when there are realms below this one."""
+    start = realm.path.rstrip("/") + "/"
+    if any(other.path.startswith(start) and other.id != realm.id for other in stores.list_realms(connection)):
+        raise Refused("not_empty", f"{realm.path} has realms below it; delete those first", Exit.USAGE)
 
 
 def _end_of_realm(at: Situation) -> Plan:
@@ -266,19 +308,29 @@ def shape(runtime: Runtime, realm: Realm) -> dict[str, Any]:
         "issuer": issuer,
         "enabled": realm.enabled,
         "signing_algs": list(realm.signing_algs),
+        "rsa_bits": realm.rsa_bits,
         "access_token_lifetime": realm.access_token_lifetime,
         "max_access_token_lifetime": realm.max_access_token_lifetime,
         "default_audience": list(realm.default_audience or (issuer,)),
         "scopes": list(realm.scopes),
         "default_scopes": list(realm.default_scopes),
         "token_format": realm.token_format,
+        "am_sub_prefix": realm.am_sub_prefix,
         "grant_types": list(realm.grant_types),
         "created_at": realm.created_at,
     }
 
 
-def _print_change(runtime: Runtime, realm: Realm, as_json: bool, *, changed: bool = True) -> None:
+def _print_change(
+    runtime: Runtime, realm: Realm, as_json: bool, *, changed: bool = True, dry_run: bool = False
+) -> None:
     if as_json:
-        print_json({"changed": changed, **shape(runtime, realm)})
-    else:
-        print_fields(shape(runtime, realm))
+        print_json({**outcome(changed, dry_run), **shape(runtime, realm)})
+        return
+    print_fields(shape(runtime, realm))
+    if dry_run:
+        say(REHEARSED)
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,5 +1,8 @@
 """Whether the process is up, and whether it can do its work."""
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import flask
 
 from issuer import stores
@@ -8,6 +11,9 @@ from issuer.endpoints.endpoint import runtime
 from issuer.registry import SnapshotTooOld
 from keys.sealing import SealingError
 
+if TYPE_CHECKING:
+    from issuer.runtime import Runtime
+
 
 def healthz() -> flask.Response:
     """200 while the process answers; touches nothing."""
@@ -15,19 +21,61 @@ def healthz() -> flask.Response:
 
 
 def readyz() -> tuple[flask.Response, int]:
-    """200 when every check holds, else 503; names of checks only, nothing about keys or clients."""
-    checks = {"database": False, "key_encryption_key": False, "root_realm": False, "snapshot": False}
-    working = runtime()
-    try:
-        working.boot()
-        with working.database.read() as connection:
-            stores.now_at(connection)
-        checks["database"] = True
-        view = working.registry.realm("/")
-        checks["snapshot"] = working.registry.age() < working.settings.rotation.snapshot_max_age
-        checks["root_realm"] = bool(view and view.keys.signers)
-        checks["key_encryption_key"] = bool(view and view.keys.unsealed)
-    except (*STORE_ERRORS, SnapshotTooOld, SealingError):
-        pass  # the check that raised stays false, which is the answer
+    """200 when every check holds, else 503; names of checks only, nothing about keys or clients.
+
+    Each check stands for itself: one fault is not blamed on what is sound.
+    """
+    working: Runtime = runtime()
+    _holds(working, _booted)
+    checks = {name: _holds(working, check) for name, check in _CHECKS.items()}
     ready = all(checks.values())
     return flask.jsonify(status="ready" if ready else "not ready", checks=checks), 200 if ready else 503
+
+
+def _holds(working: "Runtime", check: Callable[["Runtime"], bool]) -> bool:
+    try:
+        return check(working)
+    except (*STORE_ERRORS, SnapshotTooOld, SealingError):
+        return False  # which is the answer
+
+
+def _booted(working: "Runtime") -> bool:
+    working.boot()
+    return True
+
+
+def _database(working: "Runtime") -> bool:
+    with working.database.read() as connection:
+        stores.now_at(connection)
+    return True
+
+
+def _key_encryption_key(working: "Runtime") -> bool:
+    """There is one, it is that of every private half in use, and the root realm's open under it.
+
+    With the database away, what was opened before is what is known.
+    """
+    working.sealer()
+    try:
+        working.check_key_encryption_key()
+        view = working.registry.realm("/", for_signing=False)
+    except STORE_ERRORS:
+        view = working.registry.held("/")
+    return view is None or view.keys.unsealed
+
+
+def _root_realm(working: "Runtime") -> bool:
+    view = working.registry.realm("/", for_signing=False)
+    return view is not None and view.realm.enabled and bool(view.keys.signers)
+
+
+def _snapshot(working: "Runtime") -> bool:
+    return working.registry.age() < working.settings.rotation.snapshot_max_age
+
+
+_CHECKS: dict[str, Callable[["Runtime"], bool]] = {
+    "database": _database,
+    "key_encryption_key": _key_encryption_key,
+    "root_realm": _root_realm,
+    "snapshot": _snapshot,
+}

@@ -36,8 +36,6 @@ class TokenGrant(BaseGrant, TokenEndpointMixin):
         """Every phase but the signing. Raises an OAuth2Error at the first that refuses."""
         super().validate_token_request()
         realm: Realm = self.request.realm
-        if self.GRANT_TYPE not in realm.grant_types:
-            raise unauthorized_client("grant_not_allowed_by_realm")
         resources = self.request.payload.datalist.get("resource", ())
         self.request.audience = audience(resources, self.client, realm)
         self.request.authorization = self.authorize(self.request, self.client)
@@ -45,9 +43,12 @@ class TokenGrant(BaseGrant, TokenEndpointMixin):
     def validate_requested_scope(self) -> None:
         """The scope values to grant: the request's, else the client's default, else the realm's.
 
-        An unknown or disallowed one refuses the whole request; nothing is dropped silently.
+        An unknown or disallowed one refuses the whole request; nothing is dropped silently. Authlib asks once the
+        client may use the grant; whether the realm allows it comes before any scope too.
         """
         client: Client = self.client
+        if self.GRANT_TYPE not in self.request.realm.grant_types:
+            raise unauthorized_client("grant_not_allowed_by_realm")
         asked = self.request.payload.scope
         if asked:
             try:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from keys import store
 from keys.cli.wiring import KeyRealm, Outcome, Wiring, one_realm
-from keys.console import Refused, print_json, refusal, say
+from keys.console import REHEARSED, Refused, print_json, refusal, say
 
 
 def over_realms(
@@ -102,6 +102,6 @@ def print_steps(row: dict[str, Any], nothing: str) -> None:
     if not row["steps"]:
         say(f"{row['realm']}: {nothing}")
     elif row["dry_run"]:
-        say(f"{row['realm']}: a rehearsal; nothing was changed")
+        say(f"{row['realm']}: {REHEARSED}")
     if row["note"]:
         click.echo(f"{row['realm']}: {row['note']}", err=True)

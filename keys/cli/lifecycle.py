@@ -7,13 +7,12 @@ from typing import Any
 import click
 from sqlalchemy import Connection
 
-from keys import rotation, store
+from keys import rotation
 from keys.cli.answers import over_realms, show
 from keys.cli.wiring import Ask, Fresh, KeyRealm, Outcome, Seen, Wiring, carry_out, check_force, one_realm
-from keys.console import NAME, Commands, Duration, options
+from keys.console import NAME, Commands, Duration, options, when
 from keys.key import ALGORITHMS, State
-from keys.plan import NOTHING, Plan
-from keys.store import LostRace
+from keys.plan import NOTHING, GateNotMet, Plan
 
 _ALGS = click.Choice(list(ALGORITHMS))
 
@@ -81,7 +80,7 @@ def _add_rotate(commands: Commands, wiring: Wiring) -> None:
             raise click.UsageError("--expect-generation goes with one --realm")
         wiring.prepare(dry_run)
         ask = Ask(
-            reason, force, automatic=if_due, expect_generation=expect_generation, dry_run=dry_run,
+            reason, force, automatic=if_due, routine=if_due, expect_generation=expect_generation, dry_run=dry_run,
             operation=secrets.token_hex(8),
         )  # fmt: skip
 
@@ -95,21 +94,21 @@ def _rotate(
     wiring: Wiring, find: Callable[[Connection], KeyRealm], alg: str | None, *, if_due: bool, ask: Ask
 ) -> Outcome:
     def decide(seen: Seen, fresh: Fresh) -> Plan:
-        plan = NOTHING
+        plan, early = NOTHING, list[GateNotMet]()
         for name in algs_of(seen.realm, alg):
             if if_due and not rotation.due(seen, name):
                 continue
-            plan += rotation.rotate(seen, name, fresh, force=ask.force)
+            try:
+                plan += rotation.rotate(seen, name, fresh, force=ask.force)
+            except GateNotMet as error:
+                early.append(error)
+        if early and not plan.steps:
+            raise early[0]
+        for young in early:  # a standby of one algorithm that may not sign yet holds no other up
+            plan += Plan(note=f"{young}; from {when(young.retry_at or 0)} on")
         return plan
 
-    try:
-        return carry_out(wiring, find, decide, ask)
-    except LostRace:
-        if not if_due:
-            raise
-        with wiring.database.read() as connection:
-            realm = find(connection)
-            return Outcome(realm, NOTHING, store.load(connection, realm.id).generation)
+    return carry_out(wiring, find, decide, ask)
 
 
 def _rotated(outcome: Outcome) -> dict[str, Any]:
@@ -202,7 +201,7 @@ def _add_prune(commands: Commands, wiring: Wiring) -> None:
         check_force(force, reason)
         wiring.prepare(dry_run)
         ask = Ask(
-            reason, force, automatic=True, believe=force, dry_run=dry_run, operation=secrets.token_hex(8)
+            reason, force, automatic=True, routine=True, believe=force, dry_run=dry_run, operation=secrets.token_hex(8)
         )  # fmt: skip
 
         def decide(seen: Seen, fresh: Fresh) -> Plan:

@@ -10,7 +10,7 @@ from keys import rotation, store
 from keys.audit import Actor
 from keys.cli.answers import show
 from keys.cli.wiring import Ask, Fresh, Seen, Wiring, carry_out, look, one_realm
-from keys.console import NAME, Commands, Exit, Refused, confirm, operator, options, print_json, say
+from keys.console import NAME, Commands, Exit, Refused, confirm, operator, options, outcome, print_json, say
 from keys.files import write_private
 from keys.key import ALGORITHMS, Key, KeyRefused, Material, public_pem
 from keys.plan import Plan, Step
@@ -155,7 +155,7 @@ def _add_rewrap(commands: Commands, wiring: Wiring) -> None:
             total = store.count_sealed_otherwise(connection, sealer.kek_id)
         done = total if dry_run else _rewrap(wiring, total)
         if as_json:
-            print_json({"changed": done > 0, "rewrapped": done, "kek_id": sealer.kek_id})
+            print_json({**outcome(done > 0, dry_run), "rewrapped": done, "kek_id": sealer.kek_id})
         else:
             verb = "would be sealed" if dry_run else "are sealed"
             say(f"{done} private halves {verb} under key-encryption key {sealer.kek_id}")

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from keys import store
 from keys.audit import Actor
-from keys.console import not_found, operator
+from keys.console import not_found, operator, outcome
 from keys.jwks import open_signer
 from keys.key import Key, Material, State, generate
 from keys.plan import Plan, Situation
@@ -114,6 +114,8 @@ class Ask:
     believe: bool = False
     """Somebody who knows says that the clock is right."""
     expect_generation: int | None = None
+    routine: bool = False
+    """When another process was first, it looks again: what is due then is what counts."""
     dry_run: bool = False
     operation: str = ""
 
@@ -138,8 +140,8 @@ class Outcome:
             for step in self.plan.steps
         ]
         return {
-            "changed": self.changed,
-            "dry_run": self.dry_run,
+            "dry_run": False,
+            **outcome(self.changed, self.dry_run),
             "realm": self.realm.path,
             "generation": self.generation,
             "forced": self.plan.forced,
@@ -165,8 +167,19 @@ def look(
     )  # fmt: skip
 
 
+_LOOKS = 8
+"""How often a routine looks again before it gives up; each time, another process has done something."""
+
+
 def carry_out(wiring: Wiring, find_realm: Callable[[Connection], KeyRealm], decide: Decide, ask: Ask) -> Outcome:
     """Decides what to do and does it in one transaction. Raises RotationRefused, LostRace and what `decide` raises."""
+    for _ in range(_LOOKS - 1 if ask.routine else 0):
+        with suppress(LostRace):
+            return _carry_out(wiring, find_realm, decide, ask)
+    return _carry_out(wiring, find_realm, decide, ask)
+
+
+def _carry_out(wiring: Wiring, find_realm: Callable[[Connection], KeyRealm], decide: Decide, ask: Ask) -> Outcome:
     with wiring.database.read() as connection:
         seen = look(wiring, connection, find_realm, believe=ask.believe)
         if ask.expect_generation not in (None, seen.generation):

@@ -120,6 +120,15 @@ def test_several_algorithms_rotate_together_or_one_by_one(stored_issuer: Issuer)
     assert stored_issuer.command("keys rotate --alg EdDSA").exit_code == 2  # the root realm does not sign with it
 
 
+def test_a_young_standby_of_one_algorithm_holds_no_other_up(stored_issuer: Issuer) -> None:
+    stored_issuer.run("realms update / --alg ES256 --alg RS256")
+    rotated = stored_issuer.run("keys rotate")
+    assert [row["alg"] for row in rotated["rotated"]] == ["ES256"]
+    assert "the RS256 standby may not sign yet" in rotated["note"]
+    assert refused(stored_issuer, "keys rotate --alg RS256", 3)["error"] == "gate_not_met"
+    assert refused(stored_issuer, "keys rotate", 3)["error"] == "gate_not_met"  # now both are young
+
+
 def test_with_if_due_nothing_is_done_before_and_a_lost_race_is_success(
     stored_issuer: Issuer, second_node: Issuer
 ) -> None:
@@ -164,7 +173,8 @@ def test_183_prune_takes_out_what_may_go_and_nothing_sooner(stored_issuer: Issue
     assert refused(stored_issuer, f"keys retire {old}", 3)["retry_at"] == gate
     stored_issuer.clock.advance(1)
     assert stored_issuer.run("keys prune --older-than 1h")["changed"] is False
-    assert stored_issuer.run("keys prune --dry-run")["changed"] is True
+    rehearsed = stored_issuer.run("keys prune --dry-run")
+    assert (rehearsed["changed"], rehearsed["dry_run"], len(rehearsed["steps"])) == (False, True, 1)
     assert states(stored_issuer)[old] == "retiring"
     assert stored_issuer.run("keys prune")["steps"] == [
         {"event": "retired", "kid": old, "alg": "ES256", "from": "retiring", "to": "retired"}

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from issuer import stores
+from issuer.realms import REALM_DEFAULTS
 from tests.support.issuer import Issuer, claims, header
 
 SHAPE = {
@@ -31,8 +33,12 @@ def test_a_new_realm_has_its_own_issuer_an_active_key_and_a_standby(stored_issue
 def test_203_realms_that_differ_only_by_case_are_refused(stored_issuer: Issuer) -> None:
     stored_issuer.run("realms create /Customers")
     refused = stored_issuer.command("realms create /customers --json")
-    assert refused.exit_code == 2
-    assert json.loads(refused.stdout)["error"] == "already_exists"
+    assert refused.exit_code == 8
+    answer = json.loads(refused.stdout)
+    assert (answer["error"], answer["message"]) == ("already_exists", "there is a realm /Customers already")
+    assert stored_issuer.command("realms create /customers --if-missing").exit_code == 8  # it is another
+    again = stored_issuer.run("realms create /Customers --if-missing --access-token-lifetime 60")
+    assert (again["changed"], again["realm"], again["access_token_lifetime"]) == (False, "/Customers", 600)
 
 
 @pytest.mark.parametrize(
@@ -178,3 +184,54 @@ def test_an_audience_that_could_not_stand_in_a_token_is_refused(issuer: Issuer, 
     for line in (["realms", "update", "/"], ["realms", "create", "/x"], ["clients", "create", "svc"]):
         assert runner.invoke(args=[*line, "--default-audience", audience]).exit_code == 2
     assert issuer.run("realms show /")["default_audience"] == ["https://issuer.example/oauth2/realms/root"]
+
+
+def test_an_update_that_says_nothing_new_changes_nothing(stored_issuer: Issuer) -> None:
+    before = stored_issuer.run("realms show /")
+    with stored_issuer.runtime.database.read() as connection:
+        generation = stores.now_at(connection)
+    for options in ("", "--access-token-lifetime 600", "--alg ES256 --rsa-bits 2048 --no-am-sub-prefix"):
+        assert stored_issuer.run(f"realms update / {options}") == {"changed": False, **before}
+    stored_issuer.client()
+    with stored_issuer.runtime.database.read() as connection:
+        generation = stores.now_at(connection)
+    assert stored_issuer.run("clients update svc --scope 'write read'")["changed"] is False
+    with stored_issuer.runtime.database.read() as connection:
+        assert stores.now_at(connection) == generation
+
+
+def test_show_has_every_setting_that_can_be_made(stored_issuer: Issuer) -> None:
+    made = stored_issuer.run("realms create /am --alg RS256 --rsa-bits 3072 --am-sub-prefix --token-format am")
+    assert (made["rsa_bits"], made["am_sub_prefix"]) == (3072, True)
+    shown = stored_issuer.run("realms show /am")
+    assert {"changed": True, **shown} == made
+    assert set(shown) >= REALM_DEFAULTS.keys()
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["realms create /x", "realms update / --access-token-lifetime 60", "realms disable /", "realms delete /b", "clients create x",
+     "clients update svc --name x", "clients disable svc", "clients delete svc", "clients secrets add svc",
+     "keys rotate", "keys generate --pending", "keys rewrap", "keys prune"],
+)  # fmt: skip
+def test_a_rehearsal_says_that_it_is_one_and_changes_nothing(issuer: Issuer, line: str) -> None:
+    issuer.run("realms create /b")
+    issuer.client()
+    before = [issuer.run(f"{group} list") for group in ("realms", "clients", "keys")]
+    rehearsed = issuer.run(f"{line} --dry-run")
+    issuer.runtime.database.rehearsing = False
+    assert (rehearsed["changed"], rehearsed["dry_run"]) == (False, True)
+    assert "client_secret" not in rehearsed
+    assert [issuer.run(f"{group} list") for group in ("realms", "clients", "keys")] == before
+    if line.startswith(("realms", "clients")):
+        assert issuer.command(f"{line} --dry-run").stdout.rstrip().endswith("a rehearsal; nothing was changed")
+
+
+def test_create_if_missing_says_what_is_there_and_makes_what_is_not(issuer: Issuer) -> None:
+    made = issuer.run("clients create svc --scope read --if-missing")
+    assert made["client_secret"]
+    again = issuer.run("clients create svc --scope write --if-missing")
+    assert (again["changed"], again["scopes"], "client_secret" in again) == (False, ["read"], False)
+    refused = issuer.command("clients create svc --json")
+    assert (refused.exit_code, json.loads(refused.stdout)["message"]) == (8, "there is a client svc already")
+    assert issuer.run("realms create / --if-missing")["changed"] is False

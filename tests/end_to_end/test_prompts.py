@@ -3,14 +3,20 @@
 import os
 import pty
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from keys.transfer import read_key
 from tests.support.process import ROOT, Deployment
 
 
-def on_a_terminal(deployment: Deployment, line: str, *answers: str) -> tuple[int, str]:
-    """Runs a command at a terminal, typing an answer at each prompt; its exit code and all that was shown."""
+def on_a_terminal(
+    deployment: Deployment, line: str, *answers: str, meanwhile: Callable[[], object] = lambda: None
+) -> tuple[int, str]:
+    """Runs a command at a terminal, typing an answer at each prompt; its exit code and all that was shown.
+
+    meanwhile: what happens while the command waits.
+    """
     controller, terminal = pty.openpty()
     with subprocess.Popen(
         deployment.command_line(line), cwd=ROOT, env=deployment.environ, stdin=terminal, stdout=terminal, stderr=terminal,
@@ -24,6 +30,7 @@ def on_a_terminal(deployment: Deployment, line: str, *answers: str) -> tuple[int
             except OSError:  # how a terminal says that nobody is there any more
                 break
             if waiting and shown.rstrip(" ").endswith(":"):
+                meanwhile()
                 os.write(controller, waiting.pop(0).encode() + b"\n")
                 shown += "|"
     os.close(controller)
@@ -62,3 +69,22 @@ def test_189_a_passphrase_is_asked_for_twice_and_never_shown(tmp_path: Path) -> 
     # Not to a terminal, encrypted or not.
     code, shown = on_a_terminal(deployment, f"keys export {kid} --private --yes --out -")
     assert (code, "not written to a terminal" in shown) == (2, True)
+
+
+def test_a_realm_that_came_while_somebody_was_asked_is_not_left_without_the_one_above(tmp_path: Path) -> None:
+    deployment = Deployment(tmp_path)
+    deployment.run("realms create /a")
+    code, shown = on_a_terminal(
+        deployment, "realms delete /a", "y", meanwhile=lambda: deployment.run("realms create /a/b")
+    )
+    assert (code, "/a has realms below it" in shown) == (2, True), shown
+    assert [realm["realm"] for realm in deployment.run("realms list")] == ["/", "/a", "/a/b"]
+
+
+def test_a_client_that_went_while_somebody_was_asked_is_not_found(tmp_path: Path) -> None:
+    deployment = Deployment(tmp_path)
+    deployment.run("clients create svc")
+    code, shown = on_a_terminal(
+        deployment, "clients delete svc", "y", meanwhile=lambda: deployment.run("clients delete svc --yes")
+    )
+    assert (code, "there is no client svc" in shown) == (4, True), shown

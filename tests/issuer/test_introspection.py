@@ -2,6 +2,7 @@
 
 import base64
 import secrets
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -40,9 +41,21 @@ def test_an_active_token_is_answered_with_these_members(house: House) -> None:
     found = claims(token)
     assert (response.status_code, headers(response)) == (200, PRIVATE)
     assert response.json == {
-        "active": True, "scope": "read write", "client_id": "svc", "username": "svc", "token_type": "Bearer",
+        "active": True, "scope": "read write", "client_id": "svc", "token_type": "Bearer",
         "expires_in": 500, **{name: found[name] for name in ("exp", "iat", "nbf", "sub", "aud", "iss", "jti", "realm")},
     }  # fmt: skip
+
+
+def test_what_is_left_counts_from_the_instant_of_the_request(make_issuer: Callable[..., Issuer]) -> None:
+    issuer = make_issuer()
+    issuer.runtime.boot()
+    caller = issuer.client(options="--scope read --default-scope read")
+    token = issuer.token(caller)
+    issuer.clock.advance(599)
+    # Another look at the clock, once the request was read, finds a later second.
+    issuer.runtime.clock = lambda: issuer.clock.now + 3
+    answer = issuer.introspect(caller, token).json
+    assert (answer["active"], answer["expires_in"]) == (True, 1)
 
 
 @pytest.mark.rfc("7662", "2.1")

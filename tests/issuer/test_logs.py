@@ -268,6 +268,21 @@ def test_22_a_forwarded_address_is_believed_of_a_proxy_that_was_named_and_of_nob
         assert [json.loads(line)["address"] for line in lines.json] == [logged]
 
 
+@pytest.mark.parametrize("suffix", ["/connect/jwk_uri", "/.well-known/oauth-authorization-server", "/access_token"])
+def test_22_a_realm_that_nobody_knows_is_logged_with_who_asked(
+    make_issuer: Callable[..., Issuer], lines: Lines, suffix: str
+) -> None:
+    issuer = make_issuer(TRUSTED_PROXIES="10.0.0.0/8")
+    issuer.runtime.boot()
+    log.LOGGER.addHandler(lines)
+    lines.json.clear()
+    environ = {"REMOTE_ADDR": "10.0.0.1", "HTTP_X_FORWARDED_FOR": "6.6.6.6"}
+    method = "POST" if suffix == "/access_token" else "GET"
+    issuer.http.open(issuer.address(suffix, "/nobody"), method=method, environ_overrides=environ)
+    (line,) = [json.loads(line) for line in lines.json]
+    assert (line["event"], line["reason"], line["address"]) == ("refused", "unknown_realm", "6.6.6.6")
+
+
 def test_22_an_ipv4_peer_that_is_seen_through_ipv6_is_written_as_it_is_known(
     make_issuer: Callable[..., Issuer], lines: Lines
 ) -> None:
@@ -482,7 +497,7 @@ class Commands:
     def all_of_them(self) -> dict[str, Caller]:
         svc = self.run(f"clients create svc {READER} --json")
         self.run(f"clients create legacy {READER} --secret-stdin --json", IMPORTED)
-        self.run(f"clients create legacy {READER} --secret-stdin --json", IMPORTED, code=2)
+        self.run(f"clients create legacy {READER} --secret-stdin --json", IMPORTED, code=8)
         self.run(f"clients create dry {READER} --secret-stdin --dry-run", IMPORTED)
         self.run("clients create padded --secret-stdin", f" {IMPORTED}", code=2)
         self.run("clients secrets add legacy --secret-stdin", IMPORTED + "-two")

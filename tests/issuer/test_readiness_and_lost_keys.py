@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,14 +53,42 @@ def test_a_realm_without_a_key_that_signs_is_503_and_not_ready(issuer: Issuer, l
 
 def test_a_database_without_a_root_realm_is_not_ready(make_issuer: Callable[..., Issuer], tmp_path: Path) -> None:
     issuer = make_issuer("instance", f"sqlite:///{tmp_path / 'store.db'}")
-    assert issuer.http.get("/readyz").json["checks"] == dict.fromkeys(READY, False)
+    # The key-encryption key was given, and nothing contradicts it.
+    assert issuer.http.get("/readyz").json["checks"] == dict.fromkeys(READY, False) | {"key_encryption_key": True}
     issuer.run("db upgrade")
+    issuer.clock.advance(1)
     ready = issuer.http.get("/readyz")
     assert ready.status_code == 503
-    assert (ready.json["checks"]["database"], ready.json["checks"]["root_realm"]) == (True, False)
+    assert ready.json["checks"] == READY | {"root_realm": False}
     issuer.run("realms create /")
     issuer.clock.advance(2)
     assert issuer.http.get("/readyz").json["status"] == "ready"
+
+
+def test_readiness_blames_one_fault_on_one_check(make_issuer: Callable[..., Issuer], tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    issuer = make_issuer("instance", f"sqlite:///{path}").setup()
+
+    def checks() -> Any:
+        return issuer.http.get("/readyz").json["checks"]
+
+    assert checks() == READY
+    path.rename(tmp_path / "away")  # what is held goes on for ten refreshes
+    issuer.clock.advance(2)
+    assert checks() == READY | {"database": False}
+    issuer.clock.advance(18)
+    assert checks() == READY | {"database": False, "snapshot": False}
+    (tmp_path / "away").rename(path)
+    issuer.clock.advance(2)
+    assert checks() == READY
+    issuer.run("realms disable /")
+    issuer.clock.advance(2)
+    assert checks() == READY | {"root_realm": False}
+    issuer.run("realms enable /")
+    issuer.clock.advance(2)
+    with issuer.runtime.database.write() as connection:  # another process sealed it under a key that is not given here
+        connection.exec_driver_sql("UPDATE keys SET kek_id = 'ffffffffffffffff' WHERE state = 'published'")
+    assert checks() == READY | {"key_encryption_key": False}
 
 
 @pytest.mark.parametrize("over", [-1, 0, 1])

@@ -218,3 +218,46 @@ def test_61_a_lifetime_is_minutes_and_never_over_the_realms_cap(issuer: Issuer) 
     token = claims(response.json["access_token"])
     assert (response.json["expires_in"], token["exp"] - token["iat"]) == (900, 900)
     assert issuer.command("realms update / --max-access-token-lifetime 0").exit_code == 2
+
+
+def test_a_grant_that_the_realm_does_not_allow_comes_before_any_scope(issuer: Issuer) -> None:
+    caller = issuer.client(options="--scope read")
+    with issuer.runtime.database.change() as connection:
+        connection.exec_driver_sql("UPDATE realms SET grant_types = '[]'")
+        record_change(connection, 1)
+    issuer.clock.advance(2)
+    for scope in ("unknown", "read  read", "read", ""):
+        refused = issuer.token_response(caller, scope=scope)
+        assert (refused.status_code, refused.json["error"]) == (400, "unauthorized_client"), scope
+
+
+def test_60_in_format_am_nobody_s_name_is_an_api_s(issuer: Issuer) -> None:
+    issuer.run("realms create /am --token-format am")
+    issuer.client("orders-api", "--resource-identifier https://orders.example --resource-identifier stock", "/am")
+    issuer.client("billing", "--scope read --audience https://bills.example", "/am")
+    named = "is named like an API of"
+    for name in ("https://orders.example", "stock", "https://bills.example"):
+        refused = issuer.command(f"clients create {name} --realm /am --scope read --json")
+        assert (refused.exit_code, named in refused.output) == (2, True), name
+        issuer.run(f"clients create {name} --realm /am --scope read --default-audience https://other.example")
+        # Nor by taking the audience away, nor by the API's coming later.
+        assert issuer.command(f"clients update {name} --realm /am --default-audience ''").exit_code == 2
+        issuer.run(f"clients delete {name} --realm /am --yes")
+    later = issuer.client("later", "--scope read --default-scope read", "/am")
+    assert claims(issuer.token(later))["aud"] == "later"
+    assert issuer.command("clients create later-api --realm /am --resource-identifier later").exit_code == 2
+    # A realm that turns to the format, or to it without an audience of its own, is refused as well.
+    issuer.run("realms create /plain --default-audience https://d.example")
+    issuer.client("api", "--resource-identifier stock", "/plain")
+    issuer.client("stock", "--scope read", "/plain")
+    issuer.run("realms update /plain --token-format am")
+    refused = issuer.command("realms update /plain --default-audience ''")
+    assert (refused.exit_code, named in refused.output) == (2, True)
+
+
+def test_an_algorithm_that_a_client_names_is_not_taken_from_its_realm(issuer: Issuer) -> None:
+    issuer.run("realms update / --alg ES256 --alg RS256")
+    issuer.client("svc", "--scope read --signing-alg RS256")
+    refused = issuer.command("realms update / --alg ES256")
+    assert (refused.exit_code, "client svc signs with RS256" in refused.output) == (2, True)
+    assert issuer.run("realms show /")["signing_algs"] == ["ES256", "RS256"]

@@ -59,6 +59,20 @@ def test_182_of_many_processes_that_rotate_at_once_one_wins_and_the_rest_say_tha
         check_sound(after, race.database, sealer)
 
 
+def test_182_of_many_processes_that_prune_at_once_none_says_that_it_lost(race: Race) -> None:
+    for _ in range(race.rounds):
+        ran = race.crowd.all_at_once("keys rotate --force --reason race --json")
+        assert 0 in {code for code, _ in ran}
+        with race.database.write() as connection:
+            connection.exec_driver_sql(
+                "UPDATE keys SET max_exp_bound = 1, not_signed_after = 1 WHERE state = 'retiring'"
+            )
+        answers = race.crowd.all_at_once("keys prune --all --json")
+        assert Counter(code for code, _ in answers) == {0: race.count}
+        assert sum(row["changed"] for _, rows in answers for row in rows) == 1
+        assert "retiring" not in {key["state"] for key in stored(race.database).keys.values()}
+
+
 def test_182_of_many_routines_at_a_due_moment_one_rotates_and_all_are_content(race: Race) -> None:
     sealer = Sealer(parse_keks(KEK))
     for _ in range(race.rounds):
