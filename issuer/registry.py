@@ -240,6 +240,8 @@ class Registry:
         keys = key_set(stored.keys, stored.generation, self._sealer(), previous)
         if not keys.unsealed:
             log.event("key_not_opened", realm=path, level="ERROR")
+        for kid in keys.foreign:
+            log.event("key_not_authenticated", realm=path, kid=kid, level="ERROR")
         return RealmView(realm, Addresses(self._base_url, realm.path), keys)
 
     def _put_realm(self, path: str, view: RealmView | None) -> None:

@@ -13,7 +13,7 @@ from issuer.registry import Registry
 from issuer.secrets import SecretVerifier
 from issuer.server import IssuerServer
 from issuer.settings import Settings
-from keys.sealing import Sealer, SealingError, forbid_core_dumps, read_kek_file
+from keys.sealing import Sealer, SealingError, forbid_core_dumps, read_own_kek_file
 from realmint.protocol import Clock, Monotonic
 
 
@@ -46,7 +46,7 @@ class Runtime:
     def sealer(self) -> Sealer:
         """The sealer over the given key-encryption keys. Raises SealingError when there is none."""
         if self._sealer is None:
-            self._sealer = Sealer(self.settings.keks or read_kek_file(self.settings.kek_path))
+            self._sealer = Sealer(self.settings.keks or read_own_kek_file(self.settings.kek_path))
         return self._sealer
 
     def boot(self, *, root_realm: bool = True) -> None:

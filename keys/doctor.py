@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from keys.audit import Entry, broken_at
-from keys.jwks import open_signer
+from keys.jwks import open_signer, vouched
 from keys.key import ALGORITHMS, IN_JWKS, Key, State
 from keys.plan import one
 from keys.policy import Reading, RotationPolicy, droppable_at, promotable_at
@@ -59,7 +59,7 @@ def examine(patient: Patient, sealer: Sealer | None, policy: RotationPolicy, rea
         if states.get(key.kid) != str(key.state):
             found.append(Finding("not_audited", f"is {key.state}, which the audit does not know of", key.kid))
         if sealer is not None and key.state in (State.PENDING, *IN_JWKS):
-            found += _private_half(key, sealer)
+            found += [*_private_half(key, sealer), *_vouched_for(key, sealer)]
     return found
 
 
@@ -124,6 +124,8 @@ def _bounds(key: Key, _patient: Patient, policy: RotationPolicy, reading: Readin
         least = (key.retiring_at or 0) + key.max_lifetime
         if key.max_exp_bound is None or key.not_signed_after is None or key.max_exp_bound < least:
             yield Finding("bound", "its last token would outlive it (I1)", key.kid)
+        elif key.max_exp_bound != key.not_signed_after + key.max_lifetime:
+            yield Finding("bound", "its bound is not that of its last signature: it would be pruned late", key.kid)
         elif reading.now > droppable_at(key, policy) + policy.rotation_interval and not key.held:
             yield Finding("prune_overdue", "could have left the JWKS long ago; see flask keys prune", key.kid)
     early = key.state is State.RETIRED and (key.retired_at or 0) < (key.max_exp_bound or 0)
@@ -147,13 +149,29 @@ def _public_half(key: Key, _patient: Patient, _policy: RotationPolicy, _reading:
         yield Finding("material", "its public half is not the one it was named for (I5)", key.kid)
 
 
+def _vouched_for(key: Key, sealer: Sealer) -> Iterator[Finding]:
+    if sealer.knows(key.kek_id) and not vouched(key, sealer):
+        message = "its public half is not authenticated under the key-encryption key: it is published nowhere"
+        yield Finding("not_authenticated", message, key.kid)
+
+
+def _held(key: Key, patient: Patient, _policy: RotationPolicy, _reading: Reading) -> Iterator[Finding]:
+    said = [entry.event for entry, _ in patient.audit if entry.kid == key.kid and entry.event in _HOLDS]
+    expected = bool(said) and said[-1] == "held"
+    if key.held != expected:
+        yield Finding("held", f"is {'held' if key.held else 'not held'}, which the audit does not know of", key.kid)
+
+
+_HOLDS = ("held", "unheld", "revoked")
+
+
 def _erased(key: Key, _patient: Patient, _policy: RotationPolicy, _reading: Reading) -> Iterator[Finding]:
-    if key.state in (State.RETIRED, State.REVOKED) and key.sealed is not None:
+    if key.state in (State.RETIRED, State.REVOKED) and (key.sealed is not None or key.proof is not None):
         yield Finding("not_erased", "its private half is still there", key.kid)
 
 
 _EACH: tuple[Callable[[Key, Patient, RotationPolicy, Reading], Iterator[Finding]], ...] = (
-    _instants, _bounds, _public_half, _erased,
+    _instants, _bounds, _public_half, _erased, _held,
 )  # fmt: skip
 
 

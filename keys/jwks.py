@@ -25,6 +25,8 @@ class KeySet:
     etag: str
     unsealed: bool = True
     keys: Sequence[Key] = field(default=(), repr=False)
+    foreign: tuple[str, ...] = ()
+    """Names of keys that stand among the published ones and that nobody of ours vouched for: they are not shown."""
 
     def signing_key(self, alg: str) -> Signer | None:
         """What signs `alg`, or None."""
@@ -34,10 +36,14 @@ class KeySet:
 def key_set(keys: Sequence[Key], generation: int, sealer: Sealer, previous: KeySet | None = None) -> KeySet:
     """The snapshot over `keys`, of which only those in the JWKS count.
 
-    An active key that cannot be opened keeps the signer of `previous`, when that had it, else there is none for its
-    algorithm; either way the snapshot is not `unsealed`, and readiness fails. What is published needs no opening.
+    A key whose public half is not authenticated under a key-encryption key is left out: whoever can write the database
+    could have planted it. One that `previous` shows just so was authenticated then, and stays. An active key that
+    cannot be opened keeps the signer of `previous`, when that had it, else there is none for its algorithm; either way
+    the snapshot is not `unsealed`, and readiness fails.
     """
-    shown = sorted((key for key in keys if key.state in IN_JWKS), key=_order)
+    published = sorted((key for key in keys if key.state in IN_JWKS), key=_order)
+    known = {(key.kid, key.alg, key.public_text) for key in (previous.keys if previous else ())}
+    shown = [key for key in published if (key.kid, key.alg, key.public_text) in known or vouched(key, sealer)]
     signers: dict[str, Signer] = {}
     unsealed = True
     for key in shown:
@@ -49,7 +55,7 @@ def key_set(keys: Sequence[Key], generation: int, sealer: Sealer, previous: KeyS
                 kept = previous.signers.get(key.alg) if previous else None
                 if kept is not None and kept.kid == key.kid:
                     signers[key.alg] = kept
-    document = '{"keys":[' + ",".join(key_module.canonical(key.public_jwk) for key in shown) + "]}"
+    document = '{"keys":[' + ",".join(key.public_text for key in shown) + "]}"
     raw = document.encode()
     return KeySet(
         generation=generation,
@@ -59,7 +65,13 @@ def key_set(keys: Sequence[Key], generation: int, sealer: Sealer, previous: KeyS
         etag=hashlib.sha256(raw).hexdigest()[:32],
         unsealed=unsealed,
         keys=tuple(shown),
+        foreign=tuple(key.kid for key in published if key not in shown),
     )
+
+
+def vouched(key: Key, sealer: Sealer) -> bool:
+    """Whether we stored this public half under this name, for this realm and algorithm."""
+    return sealer.vouches(key.proof, key.kek_id, key.public_text, key.realm_id, key.kid, key.alg)
 
 
 def _readable(key: Key) -> VerificationKey | None:

@@ -51,7 +51,7 @@ class Key:
     last_absent_at: the last instant at which a JWKS without this key may have been served; None when there
     was none, as for the keys a realm is born with. max_lifetime: the longest token lifetime, in seconds, ever
     allowed while it was active. not_signed_after, max_exp_bound: no signature of it is later, and no token it signed
-    lives longer; fixed when it stops signing. backend: where the private half is.
+    lives longer; fixed when it stops signing. backend: where the private half is. proof: that the public one is ours.
     """
 
     kid: str
@@ -75,6 +75,12 @@ class Key:
     reason: str | None = None
     held: bool = False
     sealed: bytes | None = field(default=None, repr=False)
+    proof: bytes | None = field(default=None, repr=False)
+
+    @property
+    def public_text(self) -> str:
+        """The public half as it is stored and published, and as its proof is bound to it."""
+        return canonical(self.public_jwk)
 
 
 @dataclass(frozen=True)

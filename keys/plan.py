@@ -139,10 +139,14 @@ def demoted(key: Key, policy: RotationPolicy, now: int) -> Step:
 
 def ended(key: Key, event: str, now: int) -> Step:
     """It leaves the JWKS; its private half is erased, its name stays blocked."""
-    return changed(key, event, State.RETIRED, {"retired_at": now, "sealed": None, "kek_id": None})
+    return changed(key, event, State.RETIRED, {"retired_at": now, **_ERASED})
 
 
 def revoked(key: Key, now: int, reason: str) -> Step:
     """The same at once, whatever state it is in, and for a reason."""
-    values = {"revoked_at": now, "reason": reason, "sealed": None, "kek_id": None, "held": False}
+    values = {"revoked_at": now, "reason": reason, "held": False, **_ERASED}
     return changed(key, "revoked", State.REVOKED, values)
+
+
+# The proof too: a row that somebody puts back among the published ones is none of ours any more.
+_ERASED: Mapping[str, Any] = {"sealed": None, "proof": None, "kek_id": None}

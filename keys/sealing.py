@@ -1,7 +1,8 @@
-"""Sealing of private halves: AES-256-GCM under a key-encryption key (facts: NIST SP 800-38D).
+"""Sealing of private halves, proofs of public ones: AES-256-GCM under a key-encryption key (NIST SP 800-38D).
 
-A sealed half is bound to its realm, its kid and its algorithm, so a row cannot be moved; the identifier
-of the key-encryption key stands beside it. Several are accepted for reading, the newest seals.
+A sealed half is bound to its realm, its kid and its algorithm, so a row cannot be moved; a proof to the public half
+as well, so none can be planted. The identifier of the key-encryption key stands beside both. Several are accepted for
+reading, the newest seals.
 """
 
 import base64
@@ -23,6 +24,8 @@ from keys.files import sync_folder, write_private
 KEK_BYTES = 32
 _NONCE_BYTES = 12
 _FORMAT = b"realmint key 1"
+_PUBLIC_FORMAT = b"realmint public key 1"
+_MAX_FILE = 4096
 
 
 class SealingError(Exception):
@@ -77,35 +80,81 @@ class Sealer:
         except (InvalidTag, ValueError):
             raise SealingError(f"key {kid} does not open under key-encryption key {kek_id}") from None
 
+    def vouch(self, public: str, realm_id: int, kid: str, alg: str) -> bytes:
+        """A proof that whoever held the newest key-encryption key stored this public half under these three names."""
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        # Nothing is encrypted: the tag is over what the proof is bound to (NIST SP 800-38D section 3, GMAC).
+        return nonce + self._newest.cipher.encrypt(nonce, b"", _vouched_for(public, realm_id, kid, alg))
+
+    def vouches(self, proof: bytes | None, kek_id: str | None, public: str, realm_id: int, kid: str, alg: str) -> bool:
+        """Whether `proof` was made for just this public half under these names, by a key-encryption key we have."""
+        kek = self._by_id.get(kek_id or "")
+        if kek is None or proof is None:
+            return False
+        bound_to = _vouched_for(public, realm_id, kid, alg)
+        try:
+            return kek.cipher.decrypt(proof[:_NONCE_BYTES], proof[_NONCE_BYTES:], bound_to) == b""
+        except (InvalidTag, ValueError):
+            return False
+
 
 def parse_keks(text: str) -> Sequence[KeyEncryptionKey]:
-    """Key-encryption keys from text: base64url of 32 bytes each, comma-separated, newest first."""
+    """Key-encryption keys from text: base64url of 32 bytes each, comma-separated, newest first. Raises SealingError."""
     return [KeyEncryptionKey.from_bytes(_unbase64(part.strip())) for part in text.split(",")]
 
 
 def read_kek_file(path: Path) -> Sequence[KeyEncryptionKey]:
-    """Key-encryption keys from a file: 32 raw bytes, or lines of base64url, newest first.
+    """Key-encryption keys from a file that somebody named: 32 raw bytes, or lines of base64url, newest first.
 
-    Raises SealingError unless it is a regular file, not a link, readable by its owner only (#179).
+    It may be a link, as mounted secrets are, may belong to root and be readable by its group. Raises SealingError for
+    one that all can read or others can write, and for an empty one (#179).
     """
+    return _read_keks(path, own=False)
+
+
+def read_own_kek_file(path: Path) -> Sequence[KeyEncryptionKey]:
+    """The file that was made beside the embedded database: no link, nobody else's, and private. Raises SealingError."""
+    return _read_keks(path, own=True)
+
+
+def _read_keks(path: Path, *, own: bool) -> Sequence[KeyEncryptionKey]:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | (os.O_NOFOLLOW if own else 0))
     except FileNotFoundError:
         raise SealingError(f"key-encryption key file {path} does not exist") from None
     except OSError as error:
         raise SealingError(f"key-encryption key file {path} cannot be opened: {error.strerror}") from None
     try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
-            raise SealingError(f"key-encryption key file {path} is not a regular file of its own")
-        if status.st_mode & 0o077 or status.st_uid != os.geteuid():
-            raise SealingError(f"key-encryption key file {path} must be readable by its owner only (chmod 600)")
-        raw = os.read(descriptor, 4096)
+        fault = (_own_fault if own else _named_fault)(os.fstat(descriptor))
+        if fault is not None:
+            raise SealingError(f"key-encryption key file {path} {fault}")
+        raw = os.read(descriptor, _MAX_FILE + 1)
     finally:
         os.close(descriptor)
     if len(raw) == KEK_BYTES:
         return [KeyEncryptionKey.from_bytes(raw)]
-    return [KeyEncryptionKey.from_bytes(_unbase64(line)) for line in raw.decode("ascii", "replace").split()]
+    lines = raw.decode("ascii", "replace").split()
+    if not lines or len(raw) > _MAX_FILE:  # never a reason to look elsewhere
+        raise SealingError(f"key-encryption key file {path} is {'too long' if lines else 'empty'}")
+    return [KeyEncryptionKey.from_bytes(_unbase64(line)) for line in lines]
+
+
+def _own_fault(status: os.stat_result) -> str | None:
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+        return "is not a regular file of its own"
+    if status.st_mode & 0o077 or status.st_uid != os.geteuid():
+        return "must be readable by its owner only (chmod 600)"
+    return None
+
+
+def _named_fault(status: os.stat_result) -> str | None:
+    if not stat.S_ISREG(status.st_mode):
+        return "is not a regular file"
+    if status.st_uid not in (0, os.geteuid()):
+        return "belongs to another user than root and this one"
+    if status.st_mode & 0o027:
+        return "can be read by all or written by others than its owner (chmod 600; in Kubernetes defaultMode: 0440)"
+    return None
 
 
 def create_kek_file(path: Path) -> None:
@@ -120,6 +169,10 @@ def create_kek_file(path: Path) -> None:
 def forbid_core_dumps() -> None:
     """The memory of this process holds private halves from now on: it is never written to a file by a crash."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+
+def _vouched_for(public: str, realm_id: int, kid: str, alg: str) -> bytes:
+    return b"|".join((_PUBLIC_FORMAT, str(realm_id).encode(), kid.encode(), alg.encode(), public.encode()))
 
 
 def _bound_to(realm_id: int, kid: str, alg: str) -> bytes:

@@ -12,10 +12,11 @@ from sqlalchemy import Connection, RowMapping, and_, func, insert, select, updat
 
 from keys import rotation
 from keys.audit import FIRST, Actor, Entry
+from keys.jwks import vouched
 from keys.key import IN_JWKS, LOCAL, Key, Material, State, canonical
 from keys.plan import Plan, Step
 from keys.policy import Reading
-from keys.sealing import Sealer
+from keys.sealing import Sealer, SealingError
 from keys.tables import key_audit, key_sets, keys, metadata
 
 __all__ = ["LostRace", "Stored", "key_audit", "key_sets", "keys", "metadata"]
@@ -189,10 +190,18 @@ def count_sealed_otherwise(connection: Connection, kek_id: str) -> int:
     return connection.scalar(select(func.count()).select_from(keys).where(other)) or 0
 
 
-def reseal(connection: Connection, key: Key, sealed: bytes, kek_id: str) -> bool:
-    """Replaces a sealed half that nobody has replaced or erased meanwhile; whether it did."""
+def reseal(connection: Connection, key: Key, sealer: Sealer) -> bool:
+    """Seals a private half, and vouches for the public one, under the newest key-encryption key, unless somebody has
+    replaced or erased them meanwhile; whether it did.
+
+    Raises SealingError for a half that does not open, and for a public one that nobody vouched for: it is none of ours.
+    """
+    if key.sealed is None or not vouched(key, sealer):
+        raise SealingError(f"key {key.kid} is not authenticated under key-encryption key {key.kek_id}")
+    plain = sealer.open(key.sealed, key.kek_id, key.realm_id, key.kid, key.alg)
     same = and_(keys.c.kid == key.kid, keys.c.kek_id == key.kek_id, keys.c.sealed == key.sealed)
-    return connection.execute(update(keys).where(same).values(sealed=sealed, kek_id=kek_id)).rowcount == 1
+    values = _under(sealer, plain, key.public_text, key.realm_id, key.kid, key.alg)
+    return connection.execute(update(keys).where(same).values(values)).rowcount == 1
 
 
 def _carry_out(connection: Connection, realm_id: int, step: Step, sealer: Sealer) -> None:
@@ -213,9 +222,14 @@ def _newborn(material: Material, realm_id: int, sealer: Sealer) -> dict[str, Any
         "alg": material.alg,
         "public_jwk": canonical(material.public_jwk),
         "backend": LOCAL,
-        "sealed": sealer.seal(material.pkcs8, realm_id, material.kid, material.alg),
-        "kek_id": sealer.kek_id,
+        **_under(sealer, material.pkcs8, canonical(material.public_jwk), realm_id, material.kid, material.alg),
     }
+
+
+def _under(sealer: Sealer, plain: bytes, public: str, realm_id: int, kid: str, alg: str) -> dict[str, Any]:
+    """What is stored of a key under the newest key-encryption key."""
+    sealed, proof = sealer.seal(plain, realm_id, kid, alg), sealer.vouch(public, realm_id, kid, alg)
+    return {"sealed": sealed, "proof": proof, "kek_id": sealer.kek_id}
 
 
 def _key(row: RowMapping) -> Key:

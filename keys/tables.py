@@ -31,6 +31,8 @@ keys = Table(
     # Where the private half is: "local" is the sealed column; a reference to an HSM or a KMS comes beside it.
     Column("backend", String(16), nullable=False),
     Column("sealed", LargeBinary),
+    # That the public half is one of ours, under the same key-encryption key as the seal (#187).
+    Column("proof", LargeBinary),
     Column("kek_id", String(16)),
     Column("held", Boolean, nullable=False),
     Column("max_lifetime", Integer, nullable=False),

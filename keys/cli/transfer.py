@@ -14,7 +14,6 @@ from keys.console import NAME, Commands, Exit, Refused, confirm, operator, optio
 from keys.files import write_private
 from keys.key import ALGORITHMS, Key, KeyRefused, Material, public_pem
 from keys.plan import Plan, Step
-from keys.sealing import SealingError
 from keys.transfer import MAX_FILE, encrypted, is_encrypted, public_jwk, read_key
 
 _BATCH = 100
@@ -170,11 +169,7 @@ def _rewrap(wiring: Wiring, total: int) -> int:
         with wiring.database.change() as connection:
             batch = store.sealed_otherwise(connection, sealer.kek_id, _BATCH)
             for key in batch:
-                if key.sealed is None:
-                    raise SealingError(f"key {key.kid} has no private half")
-                plain = sealer.open(key.sealed, key.kek_id, key.realm_id, key.kid, key.alg)
-                sealed = sealer.seal(plain, key.realm_id, key.kid, key.alg)
-                if store.reseal(connection, key, sealed, sealer.kek_id):
+                if store.reseal(connection, key, sealer):
                     _audit(wiring, connection, key, "rewrapped", actor)
                     done += 1
             # Every process reads them anew: one that lacks the new key is not ready now, and not by surprise later.

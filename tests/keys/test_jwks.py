@@ -1,6 +1,10 @@
 """The snapshot: order, what it holds, and what it never holds."""
 
 import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from keys.jwks import key_set
 from keys.key import Key, State, canonical, generate
@@ -13,7 +17,47 @@ def stored(state: State, alg: str = "ES256", **more: int) -> Key:
     material = generate(alg)
     sealed = SEALER.seal(material.pkcs8, 1, material.kid, alg)
     jwk = json.loads(canonical(material.public_jwk))
-    return Key(material.kid, material.thumbprint, 1, alg, state, jwk, "local", SEALER.kek_id, 0, sealed=sealed, **more)  # type: ignore[arg-type]
+    proof = SEALER.vouch(canonical(jwk), 1, material.kid, alg)
+    return Key(
+        material.kid,
+        material.thumbprint,
+        1,
+        alg,
+        state,
+        jwk,
+        "local",
+        SEALER.kek_id,
+        0,
+        sealed=sealed,
+        proof=proof,
+        **more,
+    )  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("state", [State.ACTIVE, State.PUBLISHED, State.RETIRING])
+@pytest.mark.parametrize("changes", [{"proof": None}, {"proof": b""}, {"proof": b"x" * 28}, {"kid": "other"}, {"realm_id": 2}, {"kek_id": "0" * 16},
+                                     {"alg": "ES384"}, {"public_jwk": dict(generate("ES256").public_jwk)}])  # fmt: skip
+def test_187_a_key_that_is_not_authenticated_just_as_it_stands_is_not_shown(
+    state: State, changes: dict[str, Any]
+) -> None:
+    good = stored(State.PUBLISHED if state is State.ACTIVE else State.ACTIVE)
+    planted = replace(stored(state), **changes)
+    snapshot = key_set([good, planted], 1, SEALER)
+    assert [jwk["kid"] for jwk in json.loads(snapshot.document)["keys"]] == [good.kid]
+    assert set(snapshot.published) == {good.kid}
+    assert snapshot.foreign == (planted.kid,)
+    assert planted.kid not in {signer.kid for signer in snapshot.signers.values()}
+
+
+def test_187_what_was_verified_stays_when_its_key_encryption_key_is_lost_and_nothing_else_comes() -> None:
+    active, standby = stored(State.ACTIVE), stored(State.PUBLISHED)
+    before = key_set([active, standby], 1, SEALER)
+    wrong = Sealer([KeyEncryptionKey.from_bytes(b"w" * 32)])
+    newcomer = stored(State.RETIRING)
+    changed = replace(standby, public_jwk=dict(newcomer.public_jwk) | {"kid": standby.kid})
+    after = key_set([active, standby, newcomer], 2, wrong, previous=before)
+    assert (set(after.published), after.foreign) == ({active.kid, standby.kid}, (newcomer.kid,))
+    assert key_set([active, changed], 2, wrong, previous=before).foreign == (standby.kid,)
 
 
 def test_active_comes_first_then_the_standby_then_retiring_keys_newest_first() -> None:

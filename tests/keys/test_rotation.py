@@ -238,7 +238,7 @@ def test_184_in_the_place_of_a_revoked_active_key_the_standby_signs() -> None:
     assert told(plan) == [REVOKED, ("promoted", "kid-published", "published", "active"), ROTATED[2]]
     assert not plan.forced
     assert plan.steps[0].values == {
-        "state": "revoked", "revoked_at": NOW, "reason": "leaked", "sealed": None, "kek_id": None, "held": False,
+        "state": "revoked", "revoked_at": NOW, "reason": "leaked", "sealed": None, "proof": None, "kek_id": None, "held": False,
     }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Sealing: bound to realm, kid and algorithm; unsafe key-encryption keys are refused (#179)."""
 
+import base64
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
@@ -7,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from keys.sealing import KeyEncryptionKey, Sealer, SealingError, create_kek_file, parse_keks, read_kek_file
+from keys.sealing import (
+    KeyEncryptionKey,
+    Sealer,
+    SealingError,
+    create_kek_file,
+    parse_keks,
+    read_kek_file,
+    read_own_kek_file,
+)
 
 OLD = KeyEncryptionKey.from_bytes(b"o" * 32)
 NEW = KeyEncryptionKey.from_bytes(b"n" * 32)
@@ -112,5 +121,72 @@ KINDS = ["missing", "directory", "fifo", "group readable", "world readable", "ha
 def test_179_an_unsafe_key_file_is_refused_by_name_and_never_by_content(tmp_path: Path, kind: str) -> None:
     path = unsafe(kind, tmp_path)
     with pytest.raises(SealingError) as refused:
-        read_kek_file(path)
+        read_own_kek_file(path)
     assert "xxxx" not in str(refused.value)
+
+
+def mounted(folder: Path, mode: int = 0o440) -> Path:
+    """A key file as Kubernetes mounts a secret: a link to a link, the file root's, readable by its group."""
+    (folder / "..2026").mkdir()
+    real = folder / "..2026" / "kek"
+    real.write_bytes(b"n" * 32)
+    real.chmod(mode)
+    (folder / "..data").symlink_to("..2026")
+    path = folder / "kek"
+    path.symlink_to("..data/kek")
+    return path
+
+
+@pytest.mark.parametrize("mode", [0o400, 0o440, 0o600, 0o640])
+def test_179_a_file_that_is_named_may_be_a_link_and_readable_by_its_group(tmp_path: Path, mode: int) -> None:
+    assert [kek.kek_id for kek in read_kek_file(mounted(tmp_path, mode))] == [NEW.kek_id]
+
+
+@pytest.mark.parametrize("mode", [0o444, 0o644, 0o660, 0o602, 0o604, 0o420])
+def test_179_a_file_that_all_can_read_or_others_can_write_is_refused_and_the_mode_is_named(
+    tmp_path: Path, mode: int
+) -> None:
+    with pytest.raises(SealingError, match="defaultMode: 0440"):
+        read_kek_file(mounted(tmp_path, mode))
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b" \r\n\t\n"])
+def test_179_an_empty_file_is_a_fault(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "kek"
+    path.write_bytes(content)
+    path.chmod(0o600)
+    for read in (read_kek_file, read_own_kek_file):
+        with pytest.raises(SealingError, match="is empty"):
+            read(path)
+
+
+@pytest.mark.parametrize("content", [b"x" * 31, b"x" * 33, b"A" * 43 + b"!", b"x" * 5000, b"\xff" * 40])
+def test_179_a_file_that_holds_no_key_is_refused_and_not_quoted(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "kek"
+    path.write_bytes(content)
+    path.chmod(0o600)
+    with pytest.raises(SealingError) as refused:
+        read_kek_file(path)
+    assert "xxx" not in str(refused.value)
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n", b"\n\n"])
+def test_lines_of_base64url_may_end_as_editors_end_them(tmp_path: Path, end: bytes) -> None:
+    path = tmp_path / "kek"
+    lines = [base64.urlsafe_b64encode(letter * 32).rstrip(b"=") for letter in (b"n", b"o")]
+    path.write_bytes((end or b"\n").join(lines) + end)
+    path.chmod(0o600)
+    assert [kek.kek_id for kek in read_kek_file(path)] == [NEW.kek_id, OLD.kek_id]
+
+
+def test_a_proof_is_for_one_public_half_under_its_three_names() -> None:
+    sealer = Sealer([NEW, OLD])
+    proof = sealer.vouch("public", 7, "kid-a", "ES256")
+    assert sealer.vouches(proof, NEW.kek_id, "public", 7, "kid-a", "ES256")
+    for public, *names in (("other", 7, "kid-a", "ES256"), ("public", 8, "kid-a", "ES256"), ("public", 7, "kid-b", "ES256"),
+                           ("public", 7, "kid-a", "RS256")):  # fmt: skip
+        assert not sealer.vouches(proof, NEW.kek_id, public, *names)
+    for damaged in (None, b"", b"short", proof[:-1], proof + b"x", sealer.seal(b"", 7, "kid-a", "ES256")):
+        assert not sealer.vouches(damaged, NEW.kek_id, "public", 7, "kid-a", "ES256")
+    for kek_id in (OLD.kek_id, "0" * 16, None):
+        assert not sealer.vouches(proof, kek_id, "public", 7, "kid-a", "ES256")

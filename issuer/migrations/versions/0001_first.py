@@ -62,6 +62,7 @@ def upgrade() -> None:
         sa.Column("public_jwk", sa.Text(), nullable=False),
         sa.Column("backend", sa.String(length=16), nullable=False),
         sa.Column("sealed", sa.LargeBinary(), nullable=True),
+        sa.Column("proof", sa.LargeBinary(), nullable=True),
         sa.Column("kek_id", sa.String(length=16), nullable=True),
         sa.Column("held", sa.Boolean(), nullable=False),
         sa.Column("max_lifetime", sa.Integer(), nullable=False),
