@@ -200,7 +200,8 @@ def test_133_the_key_set_has_an_etag_that_moves_with_it_and_a_bounded_age(issuer
 @pytest.mark.rfc("9110", "13.1.1")
 def test_133_a_condition_that_fails_does_not_come_with_the_document(house: House, suffix: str) -> None:
     response = get(house.issuer, house.issuer.address(suffix), headers={"If-Match": '"another"'})
-    assert (response.status_code, response.json["error"]) == (412, "invalid_request")
+    text = "A precondition of the request does not hold"
+    assert (response.status_code, response.json) == (412, {"error": "invalid_request", "error_description": text})
     assert headers(response) == JSON
     etag = get(house.issuer, house.issuer.address(suffix)).headers["ETag"]
     assert get(house.issuer, house.issuer.address(suffix), headers={"If-Match": etag}).status_code == 200

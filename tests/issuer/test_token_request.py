@@ -9,7 +9,7 @@ from issuer.db import record_change
 from realmint.protocol.jws import MAX_TOKEN
 from tests.issuer.conftest import ORDERS, READER, STOCK, House
 from tests.support.issuer import Issuer, claims, header
-from tests.support.wire import NO_SCOPE, PRIVATE, assert_refused, headers
+from tests.support.wire import CONTROL, NO_SCOPE, PRIVATE, assert_refused, headers
 
 ISSUER = "https://issuer.example/oauth2/realms/root"
 
@@ -85,7 +85,7 @@ def test_51_a_scope_outside_the_grammar_is_refused(house: House, scope: str) -> 
 @pytest.mark.parametrize("char", ["\t", "\n", "\r", "\x0b", "\x0c", "\x1f", "\x00", "\x7f", "\x85"])
 @pytest.mark.rfc("6749", "A")
 def test_51_a_control_character_is_refused_before_it_is_a_scope(house: House, char: str) -> None:
-    assert_refused(ask(house, scope=f"read{char}write"), "invalid_request")
+    assert_refused(ask(house, scope=f"read{char}write"), "invalid_request", text=CONTROL)
 
 
 @pytest.mark.rfc("6749", "3.3")
