@@ -32,6 +32,7 @@ from tests.support.wire import (
 PRIVATE_SUFFIXES = ("/access_token", "/introspect")
 PUBLIC_SUFFIXES = (
     "/connect/jwk_uri",
+    "/.well-known/jwks.json",
     "/.well-known/oauth-authorization-server",
     "/.well-known/openid-configuration",
 )

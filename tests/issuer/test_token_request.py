@@ -155,6 +155,51 @@ def test_55_an_allowed_resource_becomes_exactly_the_audience(house: House) -> No
     assert claims(ask(house, resource="").json["access_token"])["aud"] == ISSUER  # without a value: omitted
 
 
+@pytest.mark.rfc("9068", "2.2")
+def test_55_an_audience_is_the_same_choice_by_plain_name(issuer: Issuer) -> None:
+    caller = issuer.client(
+        options=f"{READER} --audience {ORDERS} --audience 'kubernetes sts.example' --default-audience kafka"
+    )
+    for form, expected in (
+        ({"audience": "kubernetes"}, "kubernetes"),
+        ({"audience": ["kubernetes", "kafka"]}, ["kubernetes", "kafka"]),
+        ({"audience": "kafka sts.example kafka"}, ["kafka", "sts.example"]),
+        ({"audience": ORDERS}, ORDERS),
+        ({"audience": f"kafka {ORDERS}", "resource": ORDERS}, [ORDERS, "kafka"]),
+        ({"audience": ["kafka", f"kafka {ORDERS}"], "resource": [ORDERS]}, [ORDERS, "kafka"]),
+        ({"audience": ""}, "kafka"),  # without a value: omitted
+        ({"audience": ["", ""]}, "kafka"),
+    ):
+        assert claims(issuer.token(caller, **form))["aud"] == expected, form
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        pytest.param({"audience": "nobodys"}, id="unknown"),
+        pytest.param({"audience": "Kafka"}, id="case"),
+        pytest.param({"audience": "kafka nobodys"}, id="good_and_unknown"),
+        pytest.param({"audience": ["kafka", "nobodys"]}, id="good_and_unknown_apart"),
+        pytest.param({"audience": "kafka", "resource": STOCK}, id="good_and_unknown_resource"),
+        pytest.param({"audience": "nobodys", "resource": ORDERS}, id="unknown_beside_a_good_resource"),
+        pytest.param({"audience": " "}, id="space"),
+        pytest.param({"audience": "kafka  " + ORDERS}, id="two_spaces"),
+        pytest.param({"audience": "kafka,other"}, id="comma"),
+        pytest.param({"audience": "kafka\u00a0other"}, id="non_ascii_space"),
+        pytest.param({"audience": ISSUER}, id="our_own_issuer"),
+        pytest.param({"audience": "plain"}, id="client_id"),
+        pytest.param({"audience": "*"}, id="wildcard"),
+        pytest.param({"audience": " ".join(["kafka"] * 17)}, id="too_many"),
+        pytest.param({"audience": ["kafka"] * 9, "resource": [ORDERS] * 8}, id="too_many_together"),
+        pytest.param({"audience": "k" * 60_000}, id="too_long"),
+        pytest.param({"resource": "kafka"}, id="a_plain_name_is_no_resource"),
+    ],
+)
+@pytest.mark.rfc("8707", "2")
+def test_55_an_audience_that_the_client_may_not_have_is_an_invalid_target(house: House, form: dict[str, Any]) -> None:
+    assert_refused(ask(house, "plain", **form), "invalid_target")
+
+
 @pytest.mark.rfc("9068", "3")
 def test_56_without_a_resource_the_audience_is_the_clients_else_the_realms_else_the_issuer(issuer: Issuer) -> None:
     svc = issuer.client("svc", READER)
