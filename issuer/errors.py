@@ -9,15 +9,17 @@ from typing import Any
 import flask
 from authlib.oauth2 import OAuth2Error
 from authlib.oauth2.rfc6749 import InvalidClientError, UnauthorizedClientError
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, PreconditionFailed, RequestEntityTooLarge
 
 from issuer import log
 from issuer.db import STORE_ERRORS, SchemaMissing
 from issuer.peer import client_address
 from issuer.refusals import (
     GRANT_NOT_ALLOWED,
+    MALFORMED,
     METHOD_NOT_ALLOWED,
     NOT_FOUND,
+    PRECONDITION_FAILED,
     SERVER_FAULT,
     TOO_LARGE,
     TRY_LATER,
@@ -98,8 +100,10 @@ def _routing(error: HTTPException) -> flask.Response:
         return response
     if isinstance(error, RequestEntityTooLarge):
         return _json(413, "invalid_request", TOO_LARGE)
+    if isinstance(error, PreconditionFailed):
+        return _json(412, "invalid_request", PRECONDITION_FAILED)
     code = error.code if error.code and 400 <= error.code < 500 else 400
-    return _json(code, "invalid_request", "The request is malformed")
+    return _json(code, "invalid_request", MALFORMED)
 
 
 def _failed(error: Exception) -> flask.Response:

@@ -4,7 +4,15 @@ import re
 from collections.abc import Collection, Mapping
 from urllib.parse import unquote_to_bytes
 
-from issuer.refusals import INVALID_CONTENT_TYPE, invalid_request
+from issuer.refusals import (
+    BAD_PERCENT_ENCODING,
+    CONTROL_CHARACTER,
+    INVALID_CONTENT_TYPE,
+    NOT_UTF8,
+    REPEATED_PARAMETER,
+    TOO_MANY_PARAMETERS,
+    invalid_request,
+)
 from realmint.protocol.names import FORM_MEDIA_TYPE
 
 MAX_PARAMETERS = 1000
@@ -29,7 +37,7 @@ def parse_form(body: bytes, repeatable: Collection[str]) -> Mapping[str, list[st
     control characters, and more than MAX_PARAMETERS.
     """
     if body.count(b"&") >= MAX_PARAMETERS:
-        raise invalid_request("too_many_parameters")
+        raise invalid_request("too_many_parameters", TOO_MANY_PARAMETERS)
     parameters: dict[str, list[str]] = {}
     for pair in body.split(b"&"):
         if not pair:
@@ -38,19 +46,19 @@ def parse_form(body: bytes, repeatable: Collection[str]) -> Mapping[str, list[st
         values = parameters.setdefault(_decode(name), [])
         values.append(_decode(value))
         if len(values) > 1 and _decode(name) not in repeatable:
-            raise invalid_request("repeated_parameter")
+            raise invalid_request("repeated_parameter", REPEATED_PARAMETER)
     return {name: given for name, values in parameters.items() if (given := [value for value in values if value])}
 
 
 def _decode(raw: bytes) -> str:
     if b"%" in raw or b"+" in raw:
         if not _ENCODED.fullmatch(raw):
-            raise invalid_request("percent_encoding")
+            raise invalid_request("percent_encoding", BAD_PERCENT_ENCODING)
         raw = unquote_to_bytes(raw.replace(b"+", b" "))
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
-        raise invalid_request("not_utf8") from None
+        raise invalid_request("not_utf8", NOT_UTF8) from None
     if _CONTROL.search(text):
-        raise invalid_request("control_character")
+        raise invalid_request("control_character", CONTROL_CHARACTER)
     return text

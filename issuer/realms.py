@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 
 MAX_DEPTH = 8
 RESERVED = frozenset({
-    "root", "realms", "access_token", "introspect", "token", "revoke", "connect", "jwk_uri", "status", ".well-known",
+    "root", "realms", "access_token", "introspect", "token", "connect", "status", "authorize", ".well-known",
 })  # fmt: skip
+"""What no part of a path may be called: the words of the address itself and the first part of every endpoint's. A test
+holds it against ENDPOINTS, which stands on a higher floor."""
 _SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
 

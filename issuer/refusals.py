@@ -1,6 +1,7 @@
 """The OAuth errors that Authlib lacks, and how a refusal carries its reason to the log.
 
-The text on the wire is a fixed ASCII constant in AM's wording; the reason is for the log alone.
+The text on the wire is a fixed ASCII constant, in AM's wording where it has one; it says which rule was broken and
+holds nothing that was sent. The reason is for the log alone.
 """
 
 from authlib.oauth2 import OAuth2Error
@@ -16,14 +17,33 @@ GRANT_TYPE_NOT_SET = "Grant type is not set"
 GRANT_TYPE_NOT_SUPPORTED = "Grant type is not supported"
 GRANT_NOT_ALLOWED = "The authenticated client is not authorized to use this authorization grant type."
 INVALID_CONTENT_TYPE = "Invalid Content Type"
+QUERY_PARAMETERS = "Parameters in the query are not accepted"
+REPEATED_PARAMETER = "A parameter is repeated"
+TOO_MANY_PARAMETERS = "The request has too many parameters"
+BAD_PERCENT_ENCODING = "The body holds a percent sign without two hexadecimal digits"
+NOT_UTF8 = "The body is not UTF-8"
+BODY_MALFORMED = "The body is not framed as HTTP frames one"
+CONTROL_CHARACTER = "A parameter holds a control character"
+SEVERAL_METHODS = "More than one client authentication method is used"
+OTHER_CLIENT_ID = "The client_id in the body is not that of the Authorization header"
+MISSING_CLIENT_ID = "Missing parameter: client_id"
+CLIENT_ID_MALFORMED = "The client_id is malformed"
+BASIC_TOO_LONG = "The Authorization header is too long"
+BASIC_NOT_BASE64 = "The Basic credentials are not in canonical base64"
+BASIC_NOT_UTF8 = "The Basic credentials are not UTF-8"
+BASIC_CONTROL_CHARACTER = "The Basic credentials hold a control character"
+BASIC_NOT_A_PAIR = "The Basic credentials are not a client_id, a colon and a client_secret"
+NO_AUTHORIZATION_GRANT = "There is no authorization grant here; ask the token endpoint"
 INVALID_SCOPE = "Unknown/invalid scope(s)"
 NO_SCOPE = "No scope requested and no default scope configured"
-INVALID_TARGET = "The requested resource is invalid, unknown or not allowed"
+INVALID_TARGET = "The requested resource or audience is invalid, unknown or not allowed"
 MISSING_TOKEN = "Missing parameter: token"  # noqa: S105 - a message, not a credential
 TRY_LATER = "The server is temporarily unable to handle the request"
 NOT_FOUND = "There is nothing at this address"
 METHOD_NOT_ALLOWED = "This address does not take this method"
 TOO_LARGE = "The request is too large"
+MALFORMED = "The request is malformed"
+PRECONDITION_FAILED = "A precondition of the request does not hold"
 SERVER_FAULT = "The server failed to handle the request"
 
 
@@ -56,8 +76,8 @@ def because(error: OAuth2Error, reason: str) -> OAuth2Error:
     return error
 
 
-def invalid_request(reason: str, description: str = "The request is malformed") -> OAuth2Error:
-    """400, RFC 6749 section 5.2."""
+def invalid_request(reason: str, description: str) -> OAuth2Error:
+    """400, RFC 6749 section 5.2; `description` is the one text of the rule that was broken."""
     return because(InvalidRequestError(description), reason)
 
 

@@ -20,7 +20,7 @@ from issuer.db import STORE_ERRORS, Database
 from issuer.failures import FailureLimit
 from issuer.marks import Marks
 from issuer.realms import Addresses, Realm
-from issuer.secrets import Secret, SecretVerifier, TooManyAttempts
+from issuer.secrets import PREFIX, Secret, SecretVerifier, TooManyAttempts, is_generated
 from keys import store as key_store
 from keys.jwks import KeySet, key_set
 from keys.policy import RotationPolicy
@@ -286,9 +286,11 @@ class Directory:
     def find_client(self, client_id: str) -> Client | None:
         return self.registry.client(self.realm.id, client_id)
 
-    def verify_secret(self, client_id: str, client: Client | None, presented: str, now: int) -> Secret | None:
+    def verify_secret(self, client_id: str, client: Client | None, readings: Sequence[str], now: int) -> Secret | None:
         """The live secret of `client` that was presented. Without a client the same work is done for nothing.
 
+        `readings`: what was sent, in each way it may be read, the likeliest first. They are one attempt: what is
+        remembered of either comes before slow work for any, and a failure counts once.
         Over the limit of failures only what costs little is looked at, so that a right secret still passes and
         nobody is locked out; a wrong one raises TooManyAttempts.
         """
@@ -296,9 +298,19 @@ class Directory:
         salt = client.secret_salt if client is not None else b""
         wait = self.failures.wait(self.realm.id, client_id, now)
         slow_allowed = self.realm.has_imported_secrets and not wait
-        secret = self.verifier.verify(presented, stored, salt, slow_allowed=slow_allowed, now=now)
+        texts = _worth_looking_at(readings)
+        secret = None
+        for slow in (False, True) if slow_allowed and len(texts) > 1 else (slow_allowed,):
+            for text in texts:
+                secret = secret or self.verifier.verify(text, stored, salt, slow_allowed=slow, now=now)
         if secret is None:
             if wait:
                 raise TooManyAttempts("failures_over_limit", wait)
             self.failures.note(self.realm.id, client_id, now)
         return secret
+
+
+def _worth_looking_at(readings: Sequence[str]) -> Sequence[str]:
+    """The first reading, and those others that an imported secret can be: none is shaped as ours are."""
+    first, *others = readings
+    return first, *(text for text in others if not (is_generated(first) or text.startswith(PREFIX)))

@@ -12,7 +12,7 @@ from typing import Any
 import flask
 from authlib.oauth2 import AuthorizationServer, OAuth2Error, OAuth2Request
 from authlib.oauth2.rfc6749.requests import OAuth2Payload
-from werkzeug.exceptions import HTTPException, NotFound, RequestEntityTooLarge
+from werkzeug.exceptions import NotFound, RequestEntityTooLarge
 
 from issuer import client_auth, log
 from issuer.clients import Client
@@ -20,8 +20,10 @@ from issuer.form import check_content_type, parse_form
 from issuer.grants import GRANTS, GRANTS_BY_NAME, TokenGrant
 from issuer.peer import Network, client_address
 from issuer.refusals import (
+    BODY_MALFORMED,
     GRANT_TYPE_NOT_SET,
     GRANT_TYPE_NOT_SUPPORTED,
+    QUERY_PARAMETERS,
     TOO_LARGE,
     RequestTooLargeError,
     because,
@@ -152,7 +154,8 @@ class IssuerServer(AuthorizationServer):
 
 def _parameters(request: flask.Request) -> Mapping[str, list[str]]:
     if request.query_string:
-        raise invalid_request("query_parameters")  # credentials do not belong in URLs (RFC 9700 section 4.3.2)
+        # Credentials do not belong in URLs (RFC 9700 section 4.3.2).
+        raise invalid_request("query_parameters", QUERY_PARAMETERS)
     check_content_type(request.environ.get("CONTENT_TYPE"))
     # A body that comes in chunks is cut at the limit without a word: one byte more tells.
     request.max_content_length = MAX_BODY + 1
@@ -160,10 +163,8 @@ def _parameters(request: flask.Request) -> Mapping[str, list[str]]:
         body = request.get_data(cache=False)
     except RequestEntityTooLarge:
         body = bytes(MAX_BODY + 1)
-    except HTTPException:
-        raise
     except Exception:  # noqa: BLE001 - each server has its own for a chunk whose size is none (RFC 9112 section 7.1)
-        raise invalid_request("body_malformed") from None
+        raise invalid_request("body_malformed", BODY_MALFORMED) from None
     if len(body) > MAX_BODY:
         raise because(RequestTooLargeError(TOO_LARGE), "body_too_large")
     return parse_form(body, _REPEATABLE)

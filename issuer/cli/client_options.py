@@ -10,7 +10,6 @@ from issuer.clients import MARKERS
 from issuer.grants import GRANTS_BY_NAME
 from issuer.realms import Realm
 from issuer.tokens import FORMATS_BY_NAME
-from issuer.tokens.resources import is_resource
 from keys.console import NAME, Duration, words
 from keys.key import ALGORITHMS
 
@@ -21,8 +20,10 @@ def client_options(command: Any) -> Any:
     made = [
         click.option("--scope", "scopes", help="What it may ask for; repeats, or a space-separated list.", **several),
         click.option("--default-scope", "default_scopes", help="Granted when a request names none.", **several),
-        click.option("--audience", "audiences", help="What `resource` may name.", **several),
-        click.option("--default-audience", help="The aud when a request names no resource.", **several),
+        click.option(
+            "--audience", "audiences", help="What `resource` or `audience` may name: a URI or a plain name.", **several
+        ),
+        click.option("--default-audience", help="The aud when a request names none.", **several),
         click.option(
             "--resource-identifier", "resource_identifiers", help="It is this API, and may introspect.", **several
         ),
@@ -47,16 +48,11 @@ def client_values(given: dict[str, Any], current: dict[str, Any], realm: Realm) 
     for name in ("audiences", "default_audience", "resource_identifiers"):
         if name in values:
             values[name] = words(values[name])
-    _check_names(values)
+    check_audiences(
+        name for member in ("audiences", "default_audience", "resource_identifiers") for name in values.get(member, ())
+    )
     _check_against_realm({**current, **values}, realm)
     return values
-
-
-def _check_names(values: dict[str, Any]) -> None:
-    for uri in values.get("audiences", ()):
-        if not is_resource(uri):
-            raise click.UsageError(f"--audience {uri!r} is not an absolute URI without a fragment (RFC 8707)")
-    check_audiences((*values.get("default_audience", ()), *values.get("resource_identifiers", ())))
 
 
 def _check_against_realm(merged: dict[str, Any], realm: Realm) -> None:

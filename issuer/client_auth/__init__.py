@@ -3,13 +3,14 @@
 METHODS lists the methods; a new one is a file with a NAME, presented() and authenticate(), and a line here.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from issuer.client_auth.client_secret import ClientSecretBasic, ClientSecretPost
 from issuer.clients import Client
 from issuer.plugins import by_name
-from issuer.refusals import invalid_client, invalid_request
+from issuer.refusals import SEVERAL_METHODS, invalid_client, invalid_request
 from issuer.secrets import Secret
 
 METHODS = (ClientSecretBasic(), ClientSecretPost())
@@ -25,7 +26,9 @@ class Directory(Protocol):
 
     def find_client(self, client_id: str) -> Client | None: ...
 
-    def verify_secret(self, client_id: str, client: Client | None, presented: str, now: int) -> Secret | None: ...
+    def verify_secret(
+        self, client_id: str, client: Client | None, readings: Sequence[str], now: int
+    ) -> Secret | None: ...
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ def authenticate(request: Any, directory: Directory, now: int) -> AuthenticatedC
     presented = [method for method in METHODS if method.presented(request)]
     unknown_scheme = authorization is not None and not any(method.uses_header(authorization) for method in METHODS)
     if len(presented) + unknown_scheme > 1:
-        raise invalid_request("several_auth_methods")
+        raise invalid_request("several_auth_methods", SEVERAL_METHODS)
     if not presented:
         raise invalid_client("unknown_auth_scheme" if unknown_scheme else "no_credentials")
     method = presented[0]

@@ -6,8 +6,18 @@ import re
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from issuer.clients import Client
-from issuer.refusals import invalid_request
+from issuer.clients import Client, ClientIdError, parse_client_id
+from issuer.refusals import (
+    BASIC_CONTROL_CHARACTER,
+    BASIC_NOT_A_PAIR,
+    BASIC_NOT_BASE64,
+    BASIC_NOT_UTF8,
+    BASIC_TOO_LONG,
+    CLIENT_ID_MALFORMED,
+    MISSING_CLIENT_ID,
+    OTHER_CLIENT_ID,
+    invalid_request,
+)
 from issuer.secrets import Secret
 
 _SCHEME = "basic"
@@ -18,7 +28,11 @@ MAX_HEADER = 4096
 
 
 class ClientSecretBasic:
-    """Identifier and secret in HTTP Basic, each form-encoded first (RFC 6749 section 2.3.1, RFC 7617)."""
+    """Identifier and secret in HTTP Basic, each form-encoded first (RFC 6749 section 2.3.1, RFC 7617).
+
+    Many clients do not encode, which shows where a secret holds `%` or `+`: what does not authenticate as it was
+    meant is read once more as it stands.
+    """
 
     NAME = "client_secret_basic"
 
@@ -31,11 +45,11 @@ class ClientSecretBasic:
 
     def authenticate(self, request: Any, directory: Any, now: int) -> tuple[Client | None, Secret | None]:
         """Raises invalid_request for a header that cannot be read, or for another client_id in the body."""
-        client_id, secret = _parse_basic(request.authorization)
+        client_id, readings = _parse_basic(request.authorization)
         request.claimed_client_id = client_id
         if request.payload.data.get("client_id") not in (None, client_id):
-            raise invalid_request("other_client_id_in_body")
-        return _check(directory, client_id, secret, now)
+            raise invalid_request("other_client_id_in_body", OTHER_CLIENT_ID)
+        return _check(directory, client_id, readings, now)
 
 
 class ClientSecretPost:
@@ -51,41 +65,67 @@ class ClientSecretPost:
 
     def authenticate(self, request: Any, directory: Any, now: int) -> tuple[Client | None, Secret | None]:
         """Raises invalid_request without a client_id of visible ASCII."""
-        client_id = request.payload.data.get("client_id", "")
+        client_id = request.payload.data.get("client_id")
+        if client_id is None:
+            raise invalid_request("no_client_id", MISSING_CLIENT_ID)
         if not _is_visible(client_id):
-            raise invalid_request("client_id_malformed")
+            raise invalid_request("client_id_malformed", CLIENT_ID_MALFORMED)
         request.claimed_client_id = client_id
-        return _check(directory, client_id, request.payload.data["client_secret"], now)
+        return _check(directory, client_id, (request.payload.data["client_secret"],), now)
 
 
-def _check(directory: Any, client_id: str, secret: str, now: int) -> tuple[Client | None, Secret | None]:
+def _check(directory: Any, client_id: str, readings: tuple[str, ...], now: int) -> tuple[Client | None, Secret | None]:
     client = directory.find_client(client_id)
-    return client, directory.verify_secret(client_id, client, secret, now)
+    return client, directory.verify_secret(client_id, client, readings, now)
 
 
-def _parse_basic(header: str) -> tuple[str, str]:
-    """Identifier and secret. Raises invalid_request for anything but the one canonical form."""
+def _parse_basic(header: str) -> tuple[str, tuple[str, ...]]:
+    """Identifier, and the secret in each way it may be read: form-decoded, and as it stands (#36).
+
+    Raises invalid_request for anything but the one canonical form of the header.
+    """
+    client_id, colon, secret = _decode_base64(header).partition(":")
+    if not colon or not client_id or not secret:
+        raise invalid_request("basic_not_a_pair", BASIC_NOT_A_PAIR)
+    if not _is_visible(client_id):
+        raise invalid_request("client_id_malformed", CLIENT_ID_MALFORMED)
+    if not any(sign in client_id + secret for sign in "%+"):
+        return client_id, (secret,)
+    try:
+        # A name whose two readings differ is registered in one of them at most: none holds a space or a percent sign.
+        decoded_id, decoded = parse_client_id(_form_decode(client_id)), _form_decode(secret)
+    except (ClientIdError, ValueError):
+        return client_id, (secret,)
+    if decoded_id != client_id:
+        return decoded_id, (decoded,)
+    return client_id, (decoded, secret)
+
+
+def _decode_base64(header: str) -> str:
+    """What stands behind the scheme, as text. Raises invalid_request."""
     _, _, encoded = header.partition(" ")
     if len(header) > MAX_HEADER:
-        raise invalid_request("basic_too_long")
+        raise invalid_request("basic_too_long", BASIC_TOO_LONG)
     try:
         raw = base64.b64decode(encoded.encode("ascii"), validate=True)
-        if base64.b64encode(raw).decode() != encoded:  # trailing bits, missing or excess padding (#38)
-            raise invalid_request("basic_not_canonical")
-        client_id, colon, secret = raw.decode("utf-8").partition(":")
-        client_id, secret = _form_decode(client_id), _form_decode(secret)
-    except (binascii.Error, ValueError):  # UnicodeError is one
-        raise invalid_request("basic_malformed") from None
-    if not colon or not secret or not _is_visible(client_id):
-        raise invalid_request("basic_malformed")
-    return client_id, secret
+    except (binascii.Error, UnicodeEncodeError):
+        raise invalid_request("basic_not_base64", BASIC_NOT_BASE64) from None
+    if base64.b64encode(raw).decode() != encoded:  # trailing bits, missing or excess padding (#38)
+        raise invalid_request("basic_not_base64", BASIC_NOT_BASE64)
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raise invalid_request("basic_not_utf8", BASIC_NOT_UTF8) from None
+    if _CONTROL.search(text):
+        raise invalid_request("basic_control_character", BASIC_CONTROL_CHARACTER)
+    return text
 
 
 def _form_decode(text: str) -> str:
-    """One value of application/x-www-form-urlencoded: always decoded, never tried both ways (#36)."""
+    """One value of application/x-www-form-urlencoded. Raises ValueError for what is none."""
     if _BAD_PERCENT.search(text):
         raise ValueError("bad percent-encoding")
-    value = unquote_to_bytes(text.replace("+", " ")).decode("utf-8") if "%" in text or "+" in text else text
+    value = unquote_to_bytes(text.replace("+", " ")).decode("utf-8")  # UnicodeError is a ValueError
     if _CONTROL.search(value):
         raise ValueError("control character")
     return value

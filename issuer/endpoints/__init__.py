@@ -8,16 +8,18 @@ from collections.abc import Callable
 import flask
 from werkzeug.routing import BaseConverter, ValidationError
 
-from issuer.endpoints import discovery, health, introspection, jwks, token
+from issuer.endpoints import authorization, discovery, health, introspection, jwks, token
 from issuer.endpoints.edge import WholePath, private_headers
 from issuer.endpoints.endpoint import Endpoint, runtime
 from issuer.plugins import by_name
 from issuer.realms import RealmPathError, path_of_address
 
 ENDPOINTS: tuple[Endpoint, ...] = (
+    authorization.ENDPOINT,
     token.ENDPOINT,
     introspection.ENDPOINT,
     jwks.ENDPOINT,
+    jwks.WELL_KNOWN,
     discovery.OAUTH,
     discovery.OPENID,
 )
@@ -50,9 +52,10 @@ def register(app: flask.Flask, base_path: str) -> None:
         _add(app, f"{base_path}/oauth2{endpoint.suffix}", endpoint, {"realm_path": "/"})
         _add(app, f"{base_path}/oauth2/<realm:realm_path>{endpoint.suffix}", endpoint)
     # RFC 8414 section 3.1: between the origin and the path of the issuer, so outside the base path too.
-    at_origin = f"/.well-known/oauth-authorization-server{base_path}/oauth2"
-    _add(app, at_origin, discovery.OAUTH, {"realm_path": "/"})
-    _add(app, f"{at_origin}/<realm:realm_path>", discovery.OAUTH)
+    for endpoint in (discovery.OAUTH, discovery.OPENID):
+        at_origin = f"{endpoint.suffix}{base_path}/oauth2"
+        _add(app, at_origin, endpoint, {"realm_path": "/"})
+        _add(app, f"{at_origin}/<realm:realm_path>", endpoint)
     for name, check in (("healthz", health.healthz), ("readyz", health.readyz)):
         app.add_url_rule(f"{base_path}/{name}", name, check, methods=["GET"], provide_automatic_options=False)
     app.after_request(_finish)

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 ENDPOINTS: tuple[Endpoint, ...] = ()
 """Filled by issuer.endpoints, which lists this module's own among them."""
 
-_REQUIRED_THOUGH_EMPTY = "response_types_supported"
-
 
 def _view(realm_path: str) -> flask.Response:
     return _respond(_document(_realm(realm_path)))
@@ -42,7 +40,7 @@ def _document(view: "RealmView") -> dict[str, Any]:
     for endpoint in ENDPOINTS:
         members |= endpoint.metadata(view.addresses, view.realm)
     # RFC 8414 section 3.2: a member without a value is left out.
-    return {name: value for name, value in members.items() if value or name == _REQUIRED_THOUGH_EMPTY}
+    return {name: value for name, value in members.items() if value}
 
 
 def _respond(document: dict[str, Any]) -> flask.Response:

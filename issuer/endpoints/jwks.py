@@ -1,4 +1,7 @@
-"""The realm's public keys (RFC 7517 section 5): rendered once per key set, served from memory."""
+"""The realm's public keys (RFC 7517 section 5): rendered once per key set, served from memory.
+
+At AM's address, which the metadata names, and where some libraries look without asking.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,3 +30,4 @@ def _metadata(addresses: Addresses, _realm: Realm) -> Mapping[str, Any]:
 
 
 ENDPOINT = Endpoint("jwks", _SUFFIX, ("GET",), _view, _metadata)
+WELL_KNOWN = Endpoint("jwks_well_known", "/.well-known/jwks.json", ("GET",), _view)

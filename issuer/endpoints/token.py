@@ -22,8 +22,6 @@ def _metadata(addresses: Addresses, realm: Realm) -> Mapping[str, Any]:
         "token_endpoint": addresses.endpoint(_SUFFIX),
         "token_endpoint_auth_methods_supported": list(METHODS_BY_NAME),
         "grant_types_supported": [name for name in GRANTS_BY_NAME if name in realm.grant_types],
-        # RFC 8414 section 2 requires the member; there is no authorization endpoint (design decision 12).
-        "response_types_supported": [],
         "scopes_supported": list(realm.scopes),
     }
 

@@ -20,9 +20,9 @@ class TokenGrant(BaseGrant, TokenEndpointMixin):
     """A grant of the token endpoint (RFC 6749 section 4)."""
 
     GRANT_TYPE: str
-    PARAMETERS: tuple[str, ...] = ("grant_type", "scope", "resource")
+    PARAMETERS: tuple[str, ...] = ("grant_type", "scope", "resource", "audience")
     """Parameters that this grant reads, client authentication apart; any other is ignored."""
-    REPEATABLE: tuple[str, ...] = ("resource",)
+    REPEATABLE: tuple[str, ...] = ("resource", "audience")
     """Parameters that may come more than once (RFC 8707 section 2)."""
 
     def authenticate_token_endpoint_client(self) -> Client:
@@ -36,8 +36,8 @@ class TokenGrant(BaseGrant, TokenEndpointMixin):
         """Every phase but the signing. Raises an OAuth2Error at the first that refuses."""
         super().validate_token_request()
         realm: Realm = self.request.realm
-        resources = self.request.payload.datalist.get("resource", ())
-        self.request.audience = audience(resources, self.client, realm)
+        given = self.request.payload.datalist
+        self.request.audience = audience(given.get("resource", ()), given.get("audience", ()), self.client, realm)
         self.request.authorization = self.authorize(self.request, self.client)
 
     def validate_requested_scope(self) -> None:

@@ -34,6 +34,13 @@ def test_a_warning_says_when_nobody_names_an_audience(issuer: Issuer) -> None:
     assert issuer.command("clients create api --resource-identifier https://orders.example").stderr == ""
 
 
+def test_an_audience_is_a_name_or_a_uri_wherever_one_is_registered(issuer: Issuer) -> None:
+    names = ["https://orders.example", "kubernetes.default.svc", "rabbitmq", "urn:example:stock", "api://0a1b/x"]
+    given = " ".join(f"--audience {name} --default-audience {name}" for name in names)
+    made = issuer.run(f"clients create svc --scope read {given}")
+    assert (made["audiences"], made["default_audience"]) == (names, names)
+
+
 def test_an_imported_secret_works_by_both_methods_and_is_never_printed(stored_issuer: Issuer) -> None:
     made = stored_issuer.run(f"clients create myClient {READER} --secret-stdin", "forgerock\n")
     assert "client_secret" not in made
@@ -55,7 +62,7 @@ def test_a_secret_that_cannot_be_imported_is_refused_and_not_quoted(issuer: Issu
 
 @pytest.mark.parametrize(
     "options",
-    ["--scope 'a\"b'", "--default-scope read", "--audience relative", "--audience https://a.example/#part",
+    ["--scope 'a\"b'", "--default-scope read", "--audience é", f"--audience {'x' * 1001}",
      "--signing-alg RS256", "--access-token-lifetime 2h", "--auth-method none", "--grant-type password",
      "--scope am-introspect-all-tokens --default-scope am-introspect-all-tokens", "--default-audience é",
      f"--resource-identifier {'x' * 1001}"],

@@ -104,6 +104,8 @@ def test_19_a_chunk_whose_size_is_none_is_400(tmp_path: Path, server: str) -> No
                 while piece := connection.recv(4096):
                     answer += piece
             assert answer.split(b" ")[1] == b"400", (size, answer)
+            if size == b"zz":
+                assert b"The body is not framed as HTTP frames one" in answer
     said = deployment.log.read_text()
     assert "server_error" not in said
     assert "Traceback" not in said

@@ -41,6 +41,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     house.issuer.run("realms create /customers --scope read --scope write")
     house.add("svc", f"--scope 'read write Read' --default-scope read --audience {ORDERS} --audience {STOCK}")
     house.add("other")
+    house.add("plain", f"{READER} --audience 'kafka {ORDERS}'")
     house.add("api", f"--resource-identifier {ORDERS}")
     house.add("auditor", "--scope am-introspect-all-tokens --scope read")
     house.add("basic-only", f"{READER} --auth-method client_secret_basic")

@@ -1,8 +1,11 @@
 """Failed authentication under load: work by shape only, counted over a node, and nobody locked out (#28-#47, #201)."""
 
+import base64
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -34,8 +37,58 @@ def test_29_the_same_work_is_done_for_a_known_and_an_unknown_client(issuer: Issu
         assert {work[name, kind] for name in (known.client_id, "legacy", "nobody")} == {expected}
 
 
+def as_it_stands(issuer: Issuer, client_id: str, secret: str) -> Any:
+    """A token request of a client that does not form-encode what it puts into Basic."""
+    header = "Basic " + base64.b64encode(f"{client_id}:{secret}".encode()).decode()
+    return issuer.post("/access_token", {"grant_type": "client_credentials"}, {"Authorization": header})
+
+
+def test_29_36_what_can_be_read_in_two_ways_costs_the_same_known_or_not(issuer: Issuer) -> None:
+    known = issuer.client(options=READER)
+    imported(issuer, "legacy", "forge+rock")
+    verifier = issuer.runtime.verifier
+    work = {}
+    for name in (known.client_id, "legacy", "nobody"):
+        for kind, secret in (
+            ("two", "wrong+secret"),
+            ("one", "wrong%"),
+            ("ours", quote(generate()).replace("_", "%5F")),
+        ):
+            before = (verifier.digest_runs, verifier.argon2_runs)
+            assert as_it_stands(issuer, name, secret).status_code == 401
+            work[name, kind] = (verifier.digest_runs - before[0], verifier.argon2_runs - before[1])
+    # What decodes to the shape of ours is ours: a flood of it buys no slow hash.
+    for kind, expected in (("two", (0, 2)), ("one", (0, 1)), ("ours", (1, 0))):
+        assert {work[name, kind] for name in (known.client_id, "legacy", "nobody")} == {expected}, kind
+
+
+def test_36_a_secret_sent_as_it_stands_costs_slow_hashes_once_and_then_none(issuer: Issuer) -> None:
+    imported(issuer, "legacy", "forge+rock%41")
+    verifier = issuer.runtime.verifier
+    for _ in range(5):
+        assert as_it_stands(issuer, "legacy", "forge+rock%41").status_code == 200
+    assert verifier.argon2_runs == 2  # form-decoded first, which is what RFC 6749 says
+    for _ in range(5):
+        assert issuer.token_response(Caller("legacy", "forge+rock%41")).status_code == 200
+    assert verifier.argon2_runs == 2
+
+
+@pytest.mark.parametrize("at", [-1, 0, 1])
+def test_36_46_a_failure_in_both_readings_is_one_failure(make_issuer: Callable[..., Issuer], at: int) -> None:
+    issuer = make_issuer(AUTH_FAILURES_PER_MINUTE="3")
+    imported(issuer, "legacy", "forge+rock")
+    assert as_it_stands(issuer, "legacy", "forge+rock").status_code == 200
+    for number in range(3 + at):
+        assert as_it_stands(issuer, "legacy", f"wrong+{number}").status_code in {401, 429}
+    before = issuer.runtime.verifier.argon2_runs
+    assert as_it_stands(issuer, "legacy", "wrong+secret").status_code == (401 if at < 0 else 429)
+    assert issuer.runtime.verifier.argon2_runs == before + (2 if at < 0 else 0)
+    assert as_it_stands(issuer, "legacy", "forge+rock").status_code == 200
+
+
 def test_a_realm_without_imported_secrets_never_runs_a_slow_hash(issuer: Issuer) -> None:
     caller = issuer.client(options=READER)
+    assert as_it_stands(issuer, "svc", "guess+guess%41").status_code == 401
     for secret in ("guess", "x" * 1000, "rms_short", caller.secret + "x"):
         assert issuer.token_response(Caller("svc", secret)).status_code == 401
     assert issuer.runtime.verifier.argon2_runs == 0

@@ -16,12 +16,12 @@ from tests.support.wire import FORM, assert_clean
 
 SUFFIXES = [
     "/access_token", "/introspect", "/connect/jwk_uri", "/.well-known/oauth-authorization-server",
-    "/.well-known/openid-configuration", "/token/revoke", "/status", "/healthz", "/readyz", "",
+    "/.well-known/openid-configuration", "/token/revoke", "/status", "/healthz", "/readyz", "", "/authorize", "/.well-known/jwks.json",
 ]  # fmt: skip
 FRONTS = [
     "/oauth2", "/oauth2/realms/root", "/oauth2/realms/root/realms/customers", "/oauth2/customers", "",
     "/.well-known/oauth-authorization-server", "/.well-known/oauth-authorization-server/oauth2/realms/root",
-    "/oauth2/realms/root/realms/nobody", "/oauth2/realms",
+    "/oauth2/realms/root/realms/nobody", "/oauth2/realms", "/.well-known/openid-configuration/oauth2/realms/root",
 ]  # fmt: skip
 PIECES = [
     "/", "//", ".", "..", "/..", "/./", ";", "?", "#", "%", "%2f", "%2e%2e", "%00", "\x00", "\r\n", " ", "\\", "\xff", "\xc3\xa9",
@@ -61,7 +61,7 @@ SANE = [
 ]  # fmt: skip
 paths = near_misses() | near_misses() | raw_text.map("/".__add__) | raw_text
 readable_pairs = st.sampled_from(
-    ["scope=read", "scope=write", "scope=", "resource=https://orders.example", "resource=x", "token_type_hint=x", "client_id=svc",
+    ["scope=read", "scope=write", "scope=", "resource=https://orders.example", "resource=x", "audience=https://orders.example", "audience=x%20y", "token_type_hint=x", "client_id=svc",
      "client_secret=rms_x", "client_id=legacy", "client_assertion=a.b.c", "scope=read%20%20write", "", "x=%c3%a9", "a=b" * 50]
 )  # fmt: skip
 unreadable_pairs = st.sampled_from(

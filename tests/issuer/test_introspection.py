@@ -12,7 +12,7 @@ from realmint.protocol import jws
 from tests.issuer.conftest import ORDERS, READER, STOCK, House
 from tests.support.forge import Forge, b64, encode
 from tests.support.issuer import Issuer, basic, claims, header
-from tests.support.wire import NO_TOKEN, PRIVATE, assert_inactive, assert_refused, headers
+from tests.support.wire import NO_TOKEN, PRIVATE, QUERY, assert_inactive, assert_refused, headers
 
 ORDER_OF_P256 = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
@@ -69,7 +69,7 @@ def test_109_the_caller_authenticates_and_sends_a_form(house: House) -> None:
     got = house.issuer.http.get(f"{address}?token={token}", headers=house["svc"].basic)
     assert_refused(got, "method_not_allowed", also={"Allow": "POST"})
     asked = house.issuer.http.post(f"{address}?token={token}", headers=house["svc"].basic, data={})
-    assert_refused(asked, "invalid_request")
+    assert_refused(asked, "invalid_request", text=QUERY)
 
 
 @pytest.mark.rfc("7662", "2.1")

@@ -9,11 +9,13 @@ import pytest
 from keys import store as key_store
 from tests.issuer.conftest import READER, House
 from tests.support.issuer import BASE_URL, Issuer, header
-from tests.support.wire import JSON, REFUSALS, headers
+from tests.support.wire import FORM, JSON, REFUSALS, headers
 
 METADATA = "/.well-known/oauth-authorization-server"
 OPENID = "/.well-known/openid-configuration"
 JWKS = "/connect/jwk_uri"
+JWKS_ALIAS = "/.well-known/jwks.json"
+AUTHORIZE = "/authorize"
 PRIVATE_MEMBERS = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
 
 
@@ -47,8 +49,11 @@ def test_128_the_issuer_is_the_same_at_every_address_and_is_the_one_that_was_ask
     assert all(
         found[name].startswith(expected + "/") for name in ("token_endpoint", "jwks_uri", "introspection_endpoint")
     )
-    for form in forms(realm).values():
-        assert get(issuer, f"{base}{form}{OPENID}").json["issuer"] == expected
+    openid = {get(issuer, f"{base}{form}{OPENID}").data for form in forms(realm).values()}
+    # The same form of OpenID Connect's name: Model Context Protocol clients ask there first.
+    openid |= {get(issuer, f"{OPENID}{base}{form}").data for form in forms(realm).values()}
+    (document,) = openid
+    assert json.loads(document)["issuer"] == expected
     assert get(issuer, found["jwks_uri"].removeprefix(BASE_URL)).json["keys"]
 
 
@@ -58,17 +63,17 @@ def test_129_metadata_is_whole_and_cacheable(house: House) -> None:
     methods = ["client_secret_basic", "client_secret_post"]
     expected = {
         "issuer": root,
+        "authorization_endpoint": f"{root}/authorize",
         "token_endpoint": f"{root}/access_token",
         "token_endpoint_auth_methods_supported": methods,
         "grant_types_supported": ["client_credentials"],
-        "response_types_supported": [],
+        "response_types_supported": ["none"],
         "introspection_endpoint": f"{root}/introspect",
         "introspection_endpoint_auth_methods_supported": methods,
         "jwks_uri": f"{root}{JWKS}",
     }
     response = get(house.issuer, house.issuer.address(METADATA))
-    assert {name: response.json[name] for name in expected} == expected
-    assert "scopes_supported" not in response.json  # an empty list is left out
+    assert response.json == expected  # and so no scopes_supported: an empty list is left out
     found = headers(response)
     assert found.pop("ETag").startswith('"')
     assert found.pop("Date")
@@ -96,10 +101,63 @@ def test_129_what_is_advertised_is_what_is_served_and_nothing_else(house: House)
         assert served == (grant_type in document["grant_types_supported"])
     for name, address in document.items():
         if name.endswith(("_endpoint", "_uri")):
-            assert get(house.issuer, address.removeprefix(BASE_URL)).status_code in (200, 405), name
+            expected = {"jwks_uri": 200, "authorization_endpoint": 400}.get(name, 405)
+            assert get(house.issuer, address.removeprefix(BASE_URL)).status_code == expected, name
 
 
-@pytest.mark.parametrize("suffix", [METADATA, OPENID, JWKS, "/access_token", "/introspect"])
+@pytest.mark.parametrize("realm", ["/", "/customers"])
+@pytest.mark.parametrize(
+    "query",
+    ["", "response_type=none&client_id=svc", "response_type=code&client_id=svc&redirect_uri=https://evil.test/&state=x",
+     "response_type=token&redirect_uri=https%3A%2F%2Fevil.test&prompt=none", "response_type=", "%ff%00", "x=" + "y" * 5000],
+)  # fmt: skip
+@pytest.mark.rfc("6749", "4.1.2.1")
+def test_129_the_authorization_endpoint_is_named_and_refuses_everybody_without_a_redirect(
+    house: House, realm: str, query: str
+) -> None:
+    document = get(house.issuer, house.issuer.address(METADATA, realm)).json
+    address = house.issuer.address(AUTHORIZE, realm)
+    assert document["authorization_endpoint"] == BASE_URL + address
+    status, text = REFUSALS["unsupported_response_type"]
+    answers = [
+        house.issuer.http.get(f"{address}?{query}"),
+        house.issuer.http.post(address, data=query, content_type=FORM),
+        house.issuer.http.post(f"{address}?{query}", data=b"{" * 70_000, content_type="application/json"),
+        house.issuer.http.get(address, headers=house["svc"].basic),
+        *(house.issuer.http.get(f"{form}{AUTHORIZE}?{query}") for form in forms(realm).values()),
+    ]
+    for response in answers:
+        assert (response.status_code, response.json) == (
+            status, {"error": "unsupported_response_type", "error_description": text},
+        )  # fmt: skip
+        assert headers(response) == JSON
+    head = house.issuer.http.head(f"{address}?{query}")
+    assert (head.status_code, head.data, headers(head)) == (status, b"", JSON)
+
+
+def test_2_129_the_authorization_endpoint_takes_get_and_post_only(house: House) -> None:
+    for method in ("PUT", "DELETE", "OPTIONS", "PATCH"):
+        response = house.issuer.http.open(house.issuer.address(AUTHORIZE), method=method)
+        assert (response.status_code, response.json["error"]) == (405, "method_not_allowed")
+        assert headers(response) == JSON | {"Allow": "GET, HEAD, POST"}
+
+
+@pytest.mark.parametrize("realm", ["/", "/customers"])
+def test_129_the_key_set_stands_at_a_second_address_where_some_libraries_look(house: House, realm: str) -> None:
+    for method in ("GET", "HEAD"):
+        first, second = (
+            house.issuer.http.open(house.issuer.address(suffix, realm), method=method) for suffix in (JWKS, JWKS_ALIAS)
+        )
+        assert (second.status_code, second.data) == (200, first.data)
+        assert headers(second) | {"Date": ""} == headers(first) | {"Date": ""}
+    etag = second.headers["ETag"]
+    unchanged = get(house.issuer, house.issuer.address(JWKS_ALIAS, realm), headers={"If-None-Match": etag})
+    assert unchanged.status_code == 304
+    document = get(house.issuer, house.issuer.address(OPENID, realm)).json
+    assert document["jwks_uri"] == BASE_URL + house.issuer.address(JWKS, realm)
+
+
+@pytest.mark.parametrize("suffix", [METADATA, OPENID, JWKS, JWKS_ALIAS, AUTHORIZE, "/access_token", "/introspect"])
 @pytest.mark.parametrize(
     "front",
     [
@@ -117,7 +175,9 @@ def test_129_what_is_advertised_is_what_is_served_and_nothing_else(house: House)
 def test_130_203_an_address_that_is_not_exactly_a_realms_is_404_with_one_body(
     house: House, front: str, suffix: str
 ) -> None:
-    response = house.issuer.http.open(front + suffix, method="POST" if suffix[1] in "ai" else "GET")
+    response = house.issuer.http.open(
+        front + suffix, method="POST" if suffix in ("/access_token", "/introspect") else "GET"
+    )
     assert (response.status_code, response.json) == (
         404,
         {"error": "not_found", "error_description": REFUSALS["not_found"][1]},
@@ -200,7 +260,8 @@ def test_133_the_key_set_has_an_etag_that_moves_with_it_and_a_bounded_age(issuer
 @pytest.mark.rfc("9110", "13.1.1")
 def test_133_a_condition_that_fails_does_not_come_with_the_document(house: House, suffix: str) -> None:
     response = get(house.issuer, house.issuer.address(suffix), headers={"If-Match": '"another"'})
-    assert (response.status_code, response.json["error"]) == (412, "invalid_request")
+    text = "A precondition of the request does not hold"
+    assert (response.status_code, response.json) == (412, {"error": "invalid_request", "error_description": text})
     assert headers(response) == JSON
     etag = get(house.issuer, house.issuer.address(suffix)).headers["ETag"]
     assert get(house.issuer, house.issuer.address(suffix), headers={"If-Match": etag}).status_code == 200
@@ -219,7 +280,7 @@ def test_133_documents_outlive_the_store_and_a_process_that_never_read_it_says_5
     database = tmp_path / "outside.db"
     issuer = make_issuer("one", f"sqlite:///{database}").setup()
     fresh = make_issuer("two", f"sqlite:///{database}")
-    before = {suffix: get(issuer, issuer.address(suffix)).data for suffix in (METADATA, OPENID, JWKS)}
+    before = {suffix: get(issuer, issuer.address(suffix)).data for suffix in (METADATA, OPENID, JWKS, JWKS_ALIAS)}
     issuer.runtime.database.engine.dispose()
     database.rename(tmp_path / "away.db")
     for _ in range(3):

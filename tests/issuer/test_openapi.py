@@ -1,5 +1,7 @@
 """docs/openapi.yaml and the program say the same: at random by Schemathesis, and status by status (#24, #26, #129)."""
 
+import ast
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +21,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from issuer import refusals
 from issuer.endpoints import ENDPOINTS
 from issuer.refusals import TRY_LATER
 from tests.issuer.conftest import READER, House
@@ -35,8 +38,10 @@ OPERATIONS = {
     if method != "servers"
 }
 AT_NO_REALM = {"healthz", "readyz"}
-AT_ORIGIN = "metadata_at_origin"
+AT_ORIGIN = {"metadata_at_origin": "metadata", "openid_metadata_at_origin": "openid_metadata"}
 FORMS = {"token", "introspection"}
+REFUSES = {"authorization": "authorization", "authorization_by_post": "authorization"}
+DOCUMENTS = set(OPERATIONS) - FORMS - AT_NO_REALM - set(REFUSES)
 SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
 # Through WSGI, Schemathesis knows the servers of the whole document only.
 AT_SERVERS_ROOT = schemathesis.openapi.from_dict(DOCUMENT | {"servers": [{"url": "/"}]})
@@ -44,20 +49,21 @@ AT_SERVERS_ROOT = schemathesis.openapi.from_dict(DOCUMENT | {"servers": [{"url":
 
 def operation_of(name: str) -> Any:
     path, method = OPERATIONS[name]
-    schema = AT_SERVERS_ROOT if name in AT_NO_REALM or name == AT_ORIGIN else SCHEMA
+    schema = AT_SERVERS_ROOT if name in AT_NO_REALM or name in AT_ORIGIN else SCHEMA
     return schema[path][method.upper()]
 
 
 def address(issuer: Issuer, name: str, realm: str = "/") -> str:
     path, _ = OPERATIONS[name]
-    if name in AT_NO_REALM or name == AT_ORIGIN:
+    if name in AT_NO_REALM or name in AT_ORIGIN:
         return path + ("" if realm == "/" else realm.replace("/", "/realms/"))
     return issuer.address(path, realm)
 
 
 def test_the_document_and_the_registry_list_the_same_addresses_and_methods() -> None:
     written = {
-        (name, path, method.upper()) for name, (path, method) in OPERATIONS.items() if name not in {AT_ORIGIN, *AT_NO_REALM}
+        (REFUSES.get(name, name), path, method.upper()) for name, (path, method) in OPERATIONS.items()
+        if name not in {*AT_ORIGIN, *AT_NO_REALM}
     }  # fmt: skip
     registered = {(endpoint.name, endpoint.suffix, method) for endpoint in ENDPOINTS for method in endpoint.methods}
     assert written == registered
@@ -65,11 +71,25 @@ def test_the_document_and_the_registry_list_the_same_addresses_and_methods() -> 
 
 def test_every_address_of_the_program_is_in_the_document_and_the_other_way_round(house: House) -> None:
     rules = house.issuer.app.url_map
-    assert {rule.endpoint for rule in rules.iter_rules()} == set(OPERATIONS) - {AT_ORIGIN}
+    assert {rule.endpoint for rule in rules.iter_rules()} == set(OPERATIONS) - {*AT_ORIGIN, "authorization_by_post"}
     adapter = rules.bind("issuer.invalid")
     for name, (_, method) in OPERATIONS.items():
         found, _ = adapter.match(address(house.issuer, name), method=method.upper())
-        assert found == ("metadata" if name == AT_ORIGIN else name)
+        assert found == {**AT_ORIGIN, **REFUSES}.get(name, name)
+
+
+def test_25_every_text_of_an_invalid_request_is_in_the_document_and_no_other() -> None:
+    """Each refusal names its text as a constant of issuer/refusals.py, so the source can be asked for all of them."""
+    named = {"TOO_LARGE", "MALFORMED", "PRECONDITION_FAILED"}  # of those that errors.py and the body's limit give
+    for file in (PATH.parent.parent / "issuer").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "invalid_request":
+                assert isinstance(node.args[1], ast.Name), f"{file}:{node.lineno}"
+                named.add(node.args[1].id)
+    description = DOCUMENT["components"]["schemas"]["Error"]["properties"]["error_description"]["description"]
+    written = re.findall("^- (.*)$", description, re.MULTILINE)
+    assert sorted(written) == sorted(getattr(refusals, name) for name in named)
+    assert len(set(written)) == len(written) == 22
 
 
 def test_129_every_member_of_the_metadata_is_in_the_document(house: House) -> None:
@@ -116,6 +136,7 @@ def sensible(house: House, data: st.DataObject, name: str, body: Any, token: str
         body["grant_type"] = "client_credentials"
         body["scope"] = data.draw(st.sampled_from(["read", "write", "read write"]))
         body["resource"] = data.draw(st.sampled_from([[], ["https://orders.example"]]))
+        body["audience"] = data.draw(st.sampled_from([[], ["https://orders.example"], ["https://orders.example", "x"]]))
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -149,7 +170,7 @@ def check_at_random(house: House, name: str, examples: int) -> None:
 
     check()
     # The good answers were reached, or this would have shown little.
-    assert seen[200] > (examples // 6 if name in FORMS else 0), seen
+    assert seen[400 if name in REFUSES else 200] > (examples // 6 if name in FORMS else 0), seen
     if name in FORMS:
         assert seen[400] > 0, seen
         assert seen[401] > 0, seen
@@ -185,7 +206,12 @@ def test_every_status_in_the_document_is_answered_and_every_answer_fits_it(
         seen(name, http.post(where, data=b"x" * 70_000, content_type=FORM, headers=svc.basic), 413)
         wrong = [http.post(where, data=good, headers=Caller(name, "wrong").basic) for _ in range(3)]
         seen(name, wrong[-1], 429)
-    for name in set(OPERATIONS) - FORMS - AT_NO_REALM:
+    for name in REFUSES:
+        method = OPERATIONS[name][1]
+        seen(name, http.open(address(issuer, name), method=method), 400)
+        seen(name, http.open(address(issuer, name, "/nobody"), method=method), 404)
+        seen(name, http.put(address(issuer, name)), 405)
+    for name in DOCUMENTS:
         for realm in ("/", "/rsa"):
             response = http.get(address(issuer, name, realm))
             seen(name, response, 200)
@@ -217,8 +243,8 @@ def away(issuer: Issuer, folder: Path, seen: Seen, caller: Caller, never_started
     seen("token", issuer.token_response(caller), 503)
     seen("introspection", issuer.introspect(caller, "x"), 503)
     seen("readyz", issuer.http.get("/readyz"), 503)
-    for name in set(OPERATIONS) - FORMS - AT_NO_REALM:
-        response = never_started.http.get(address(never_started, name))
+    for name in DOCUMENTS | set(REFUSES):
+        response = never_started.http.open(address(never_started, name), method=OPERATIONS[name][1])
         seen(name, response, 503)
         assert response.json["error_description"] == TRY_LATER
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from issuer.endpoints import ENDPOINTS
+from issuer.realms import RESERVED
 from tests.issuer.conftest import READER, House
 from tests.support.issuer import Caller, Issuer, claims, header
 from tests.support.wire import JSON, PRIVATE, assert_inactive, assert_refused, headers
@@ -43,13 +45,22 @@ def test_202_two_realms_may_hold_clients_of_one_name_that_share_nothing(issuer: 
     "path",
     ["", "x", "//", "/x/", "/x//y", "/.", "/..", "/x/..", "/x/../y", "/%78", "/x%2fy", "/x y", "/x\t", "/x\n", "/é",
      "/\uff58", "/x\u200b", "/-x", "/_x", "/.x", "/x:y", "/x\\y", "/x?y", "/x#y", "/" + "a" * 64, "/a" * 9,
-     "/root", "/realms", "/Root", "/x/REALMS", "/access_token", "/introspect", "/token", "/connect", "/status",
-     "/.well-known", "/jwk_uri", "/revoke"],
+     "/root", "/realms", "/Root", "/x/REALMS", "/token", "/status", "/x/Authorize", "/x/y/Connect",
+     *sorted({f"/{endpoint.suffix.split('/')[1]}" for endpoint in ENDPOINTS})],
 )  # fmt: skip
 def test_203_a_path_that_could_be_read_in_two_ways_is_refused_at_creation(issuer: Issuer, path: str) -> None:
     refused = issuer.app.test_cli_runner().invoke(args=["realms", "create", "--json", "--", path])
     assert refused.exit_code == 2, refused.output
     assert [realm["realm"] for realm in issuer.run("realms list")] == ["/"]
+
+
+def test_203_what_is_reserved_is_the_first_part_of_an_endpoints_address_and_nothing_more(issuer: Issuer) -> None:
+    parts = {endpoint.suffix.split("/")[1] for endpoint in ENDPOINTS}
+    assert parts >= {"access_token", "introspect", "connect", "authorize", ".well-known"}
+    # Revocation and the status lists have their addresses already, though nothing answers there yet.
+    assert parts | {"root", "realms", "token", "status"} == RESERVED
+    for path in ("/revoke", "/jwk_uri", "/jwks.json", "/authorize2"):
+        assert issuer.run(f"realms create {path}")["realm"] == path
 
 
 def test_203_realms_that_differ_by_case_are_refused_and_prefixes_are_apart(issuer: Issuer) -> None:

@@ -9,7 +9,7 @@ from issuer.db import record_change
 from realmint.protocol.jws import MAX_TOKEN
 from tests.issuer.conftest import ORDERS, READER, STOCK, House
 from tests.support.issuer import Issuer, claims, header
-from tests.support.wire import NO_SCOPE, PRIVATE, assert_refused, headers
+from tests.support.wire import CONTROL, NO_SCOPE, PRIVATE, assert_refused, headers
 
 ISSUER = "https://issuer.example/oauth2/realms/root"
 
@@ -85,7 +85,7 @@ def test_51_a_scope_outside_the_grammar_is_refused(house: House, scope: str) -> 
 @pytest.mark.parametrize("char", ["\t", "\n", "\r", "\x0b", "\x0c", "\x1f", "\x00", "\x7f", "\x85"])
 @pytest.mark.rfc("6749", "A")
 def test_51_a_control_character_is_refused_before_it_is_a_scope(house: House, char: str) -> None:
-    assert_refused(ask(house, scope=f"read{char}write"), "invalid_request")
+    assert_refused(ask(house, scope=f"read{char}write"), "invalid_request", text=CONTROL)
 
 
 @pytest.mark.rfc("6749", "3.3")
@@ -153,6 +153,51 @@ def test_55_an_allowed_resource_becomes_exactly_the_audience(house: House) -> No
     ):
         assert claims(ask(house, resource=resources).json["access_token"])["aud"] == expected
     assert claims(ask(house, resource="").json["access_token"])["aud"] == ISSUER  # without a value: omitted
+
+
+@pytest.mark.rfc("9068", "2.2")
+def test_55_an_audience_is_the_same_choice_by_plain_name(issuer: Issuer) -> None:
+    caller = issuer.client(
+        options=f"{READER} --audience {ORDERS} --audience 'kubernetes sts.example' --default-audience kafka"
+    )
+    for form, expected in (
+        ({"audience": "kubernetes"}, "kubernetes"),
+        ({"audience": ["kubernetes", "kafka"]}, ["kubernetes", "kafka"]),
+        ({"audience": "kafka sts.example kafka"}, ["kafka", "sts.example"]),
+        ({"audience": ORDERS}, ORDERS),
+        ({"audience": f"kafka {ORDERS}", "resource": ORDERS}, [ORDERS, "kafka"]),
+        ({"audience": ["kafka", f"kafka {ORDERS}"], "resource": [ORDERS]}, [ORDERS, "kafka"]),
+        ({"audience": ""}, "kafka"),  # without a value: omitted
+        ({"audience": ["", ""]}, "kafka"),
+    ):
+        assert claims(issuer.token(caller, **form))["aud"] == expected, form
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        pytest.param({"audience": "nobodys"}, id="unknown"),
+        pytest.param({"audience": "Kafka"}, id="case"),
+        pytest.param({"audience": "kafka nobodys"}, id="good_and_unknown"),
+        pytest.param({"audience": ["kafka", "nobodys"]}, id="good_and_unknown_apart"),
+        pytest.param({"audience": "kafka", "resource": STOCK}, id="good_and_unknown_resource"),
+        pytest.param({"audience": "nobodys", "resource": ORDERS}, id="unknown_beside_a_good_resource"),
+        pytest.param({"audience": " "}, id="space"),
+        pytest.param({"audience": "kafka  " + ORDERS}, id="two_spaces"),
+        pytest.param({"audience": "kafka,other"}, id="comma"),
+        pytest.param({"audience": "kafka\u00a0other"}, id="non_ascii_space"),
+        pytest.param({"audience": ISSUER}, id="our_own_issuer"),
+        pytest.param({"audience": "plain"}, id="client_id"),
+        pytest.param({"audience": "*"}, id="wildcard"),
+        pytest.param({"audience": " ".join(["kafka"] * 17)}, id="too_many"),
+        pytest.param({"audience": ["kafka"] * 9, "resource": [ORDERS] * 8}, id="too_many_together"),
+        pytest.param({"audience": "k" * 60_000}, id="too_long"),
+        pytest.param({"resource": "kafka"}, id="a_plain_name_is_no_resource"),
+    ],
+)
+@pytest.mark.rfc("8707", "2")
+def test_55_an_audience_that_the_client_may_not_have_is_an_invalid_target(house: House, form: dict[str, Any]) -> None:
+    assert_refused(ask(house, "plain", **form), "invalid_target")
 
 
 @pytest.mark.rfc("9068", "3")

@@ -14,15 +14,34 @@ REFUSALS = {
     "unauthorized_client": (400, "The authenticated client is not authorized to use this authorization grant type."),
     "unsupported_grant_type": (400, "Grant type is not supported"),
     "invalid_scope": (400, "Unknown/invalid scope(s)"),
-    "invalid_target": (400, "The requested resource is invalid, unknown or not allowed"),
+    "invalid_target": (400, "The requested resource or audience is invalid, unknown or not allowed"),
+    "unsupported_response_type": (400, "There is no authorization grant here; ask the token endpoint"),
     "method_not_allowed": (405, "This address does not take this method"),
     "not_found": (404, "There is nothing at this address"),
     "temporarily_unavailable": (503, "The server is temporarily unable to handle the request"),
 }
-CONTENT_TYPE = "Invalid Content Type"
-NO_GRANT_TYPE = "Grant type is not set"
 NO_SCOPE = "No scope requested and no default scope configured"
+
+# What an invalid_request says, one text for each rule that can be broken.
+CONTENT_TYPE = "Invalid Content Type"
+QUERY = "Parameters in the query are not accepted"
+REPEATED = "A parameter is repeated"
+TOO_MANY = "The request has too many parameters"
+PERCENT = "The body holds a percent sign without two hexadecimal digits"
+NOT_UTF8 = "The body is not UTF-8"
+NOT_FRAMED = "The body is not framed as HTTP frames one"
+CONTROL = "A parameter holds a control character"
+NO_GRANT_TYPE = "Grant type is not set"
 NO_TOKEN = "Missing parameter: token"
+NO_CLIENT_ID = "Missing parameter: client_id"
+CLIENT_ID = "The client_id is malformed"
+TWO_METHODS = "More than one client authentication method is used"
+OTHER_CLIENT_ID = "The client_id in the body is not that of the Authorization header"
+BASIC_LONG = "The Authorization header is too long"
+BASIC_BASE64 = "The Basic credentials are not in canonical base64"
+BASIC_NOT_UTF8 = "The Basic credentials are not UTF-8"
+BASIC_CONTROL = "The Basic credentials hold a control character"
+BASIC_PAIR = "The Basic credentials are not a client_id, a colon and a client_secret"
 TOO_LARGE = "The request is too large"
 
 
