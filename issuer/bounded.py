@@ -5,6 +5,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
+from realmint.protocol.fork import in_forked_child
+
 Value = TypeVar("Value")
 
 
@@ -13,6 +15,11 @@ class Bounded(Generic[Value]):
 
     def __init__(self, size: int) -> None:
         self._size = size
+        self._forget()
+        in_forked_child(self._forget)
+
+    def _forget(self) -> None:
+        """In a forked child: a thread of the parent's may have been in the middle of a change, and holds the lock."""
         self._values: OrderedDict[Hashable, Value] = OrderedDict()
         self._lock = threading.Lock()
 

@@ -32,6 +32,7 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
+from issuer import postgresql
 from keys.tables import metadata
 from realmint.protocol import Clock, system_clock
 from realmint.protocol.fork import in_forked_child
@@ -176,14 +177,17 @@ class Database:
         if self.is_sqlite:
             options |= {"creator": _sqlite_opener(self.path), "poolclass": QueuePool, "max_overflow": 64}
         else:
-            options |= {"pool_pre_ping": True, "pool_recycle": 1800, "pool_timeout": 5, "max_overflow": 16}
-            options["connect_args"] = {"connect_timeout": 3, "options": "-c statement_timeout=10000"}
+            options |= {"pool_recycle": 1800, "pool_timeout": postgresql.POOL_SECONDS, "max_overflow": 16}
+            options["connect_args"] = postgresql.CONNECT
+        self.read_seconds = postgresql.READ_SECONDS
         self.engine = create_engine(self.url, **options)
         if self.is_sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "connect", self._note_file)
             event.listen(self.engine, "checkout", self._check_file)
             event.listen(self.engine, "begin", _begin_sqlite)
+        else:
+            postgresql.bound_every_wait(self.engine)
         in_forked_child(self._forget_connections)
 
     def _forget_connections(self) -> None:
@@ -200,23 +204,28 @@ class Database:
         return Path(self.url.database or "")
 
     @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """A connection with one consistent view of the data. Raises SchemaMissing when there is no file."""
+    def read(self, within: float | None = None) -> Iterator[Connection]:
+        """A connection with one consistent view of the data. Raises SchemaMissing when there is no file.
+
+        within: how long one statement may take, in seconds, on PostgreSQL; `read_seconds` without it.
+        """
         if self.is_sqlite and self._file() is None:
             raise SchemaMissing(None)
         with self.engine.connect() as connection:
             if not self.is_sqlite:
-                connection.execution_options(isolation_level="REPEATABLE READ")
+                seconds = {postgresql.SECONDS_OPTION: within or self.read_seconds}
+                connection.execution_options(isolation_level="REPEATABLE READ", **seconds)
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self, within: float = postgresql.WRITE_SECONDS) -> Iterator[Connection]:
         """A transaction that is committed at the end, or rolled back when anything raises.
 
-        While `rehearsing`, as under --dry-run, it is rolled back at the end too.
+        within: how long one statement may take, in seconds, on PostgreSQL. While `rehearsing`, as under --dry-run, it
+        is rolled back at the end too.
         """
         with self.engine.connect() as connection:
-            connection.execution_options(realmint_write=True)
+            connection.execution_options(realmint_write=True, **{postgresql.SECONDS_OPTION: within})
             with connection.begin() as transaction:
                 yield connection
                 if self.rehearsing:

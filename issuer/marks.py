@@ -10,6 +10,7 @@ import threading
 
 from issuer import log, stores
 from issuer.db import STORE_ERRORS, Database
+from realmint.protocol.fork import in_forked_child
 
 FLUSH_SECONDS = 10
 GRANULARITY = 60
@@ -26,6 +27,13 @@ class Marks:
         self._written: dict[str, int] = {}
         self._pid: int | None = None
         self._wake = threading.Event()
+        in_forked_child(self._forget)
+
+    def _forget(self) -> None:
+        """In a forked child: what waits is its parent's to write, as the lock and the thread are its parent's."""
+        self._lock = threading.Lock()
+        self._waiting, self._written = {}, {}
+        self._pid = None
 
     def used(self, secret_id: str, now: int) -> None:
         """Notes that a secret was used at `now`."""
@@ -55,7 +63,6 @@ class Marks:
 
     def _start(self) -> None:
         self._pid = os.getpid()
-        self._waiting, self._written = {}, {}  # what a forked child inherited is its parent's to write
         self._wake = threading.Event()
         threading.Thread(target=self._run, args=(self._wake,), name="realmint-marks", daemon=True).start()
         atexit.register(self.close)

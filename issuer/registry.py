@@ -1,7 +1,8 @@
 """The warm path's view: immutable realms, key sets and clients, evicted by the change log.
 
-A known client costs no SQL. Once per SNAPSHOT_REFRESH one thread asks the change log what moved and drops
-just that (design decision 15); nothing is loaded before it is asked for, and everything held is bounded.
+A known client costs no SQL. A thread asks the change log what moved, twice per SNAPSHOT_REFRESH, and drops just that
+(design decision 15); nothing is loaded before it is asked for, and everything held is bounded. Where a clock was handed
+in, no thread runs: then time passes only when told, and the requests themselves ask.
 A realm that changed is read again by the thread that heard of it, so that what is held is what was last known.
 The view before is kept for its signers: one that was opened goes on when its key-encryption key is lost
 (design decision 19).
@@ -19,6 +20,8 @@ from issuer.clients import MAX_CLIENT_ID, Client
 from issuer.db import STORE_ERRORS, Database
 from issuer.failures import FailureLimit
 from issuer.marks import Marks
+from issuer.memory import available, clients_held, realms_held
+from issuer.poll import Poll
 from issuer.realms import Addresses, Realm
 from issuer.secrets import PREFIX, Secret, SecretVerifier, TooManyAttempts, is_generated
 from keys import store as key_store
@@ -26,6 +29,11 @@ from keys.jwks import KeySet, key_set
 from keys.policy import RotationPolicy
 from keys.sealing import Sealer, SealingError
 from realmint.protocol import Monotonic
+from realmint.protocol import monotonic as system_monotonic
+from realmint.protocol.fork import in_forked_child
+
+LOOK_SECONDS = 2.0
+"""For one statement of a look: a connection that went silent must be given up long before what is held is too old."""
 
 
 class SnapshotTooOld(Exception):
@@ -78,6 +86,23 @@ class Registry:
         self._failures = failures
         self._base_url = base_url
         self._policy = policy
+        refresh = policy.snapshot_refresh
+        self._poll = Poll(self._look_shared, refresh / 2) if monotonic is system_monotonic else None
+        # A thread looks: a request does so only for what may not be used any more.
+        self._look_at_age = policy.snapshot_max_age if self._poll else refresh
+        memory = available()
+        realms = realms_held(memory)
+        self._views: Bounded[RealmView | _Missing] = Bounded(realms)
+        self._last_views: Bounded[RealmView | _Missing] = Bounded(realms)
+        self._paths: Bounded[str | None] = Bounded(realms)
+        self._clients: Bounded[Client | _Missing] = Bounded(clients_held(memory))
+        # Absences are bounded apart, so that a flood of made-up names evicts nobody real.
+        self._absent: Bounded[bool] = Bounded(10_000)
+        self._forget()
+        in_forked_child(self._forget)
+
+    def _forget(self) -> None:
+        """At first, and in a forked child: nothing was looked at, and no lock is held by a thread of the parent's."""
         self._lock = threading.Lock()
         self._flight: _Flight | None = None
         self._moment: stores.Moment | None = None
@@ -86,13 +111,14 @@ class Registry:
         self._holding = threading.Lock()
         self._read_at = float("-inf")
         self._tried_at = float("-inf")
-        self._views: Bounded[RealmView | _Missing] = Bounded(1024)
-        self._last_views: Bounded[RealmView | _Missing] = Bounded(1024)
-        self._paths: dict[int, str] = {}
+        self._reachable = True
         self._unopened: set[str] = set()
-        self._clients: Bounded[Client | _Missing] = Bounded(20_000)
-        # Absences are bounded apart, so that a flood of made-up names evicts nobody real.
-        self._absent: Bounded[bool] = Bounded(10_000)
+
+    def close(self) -> None:
+        """Ends what runs beside the requests."""
+        if self._poll is not None:
+            self._poll.close()
+        self.marks.close()
 
     def realm(self, path: str, *, for_signing: bool = True) -> RealmView | None:
         """The realm at `path`, or None.
@@ -135,15 +161,16 @@ class Registry:
         return self._monotonic() - self._read_at
 
     def _keep_fresh(self, for_signing: bool) -> None:
-        refresh = self._policy.snapshot_refresh
-        if self.age() < refresh:
+        if self._poll is not None:
+            self._poll.start()
+        if self.age() < self._look_at_age:
             return
-        if self._monotonic() - self._tried_at >= min(refresh, 1):
-            self._poll_shared()
+        if self._monotonic() - self._tried_at >= min(self._policy.snapshot_refresh, 1):
+            self._look_shared()
         if for_signing and self._moment is not None and self.age() >= self._policy.snapshot_max_age:
             raise SnapshotTooOld
 
-    def _poll_shared(self) -> None:
+    def _look_shared(self) -> None:
         """One thread asks. The others go on with what they hold while it is young; after a quiet time, in which
         nobody asked, they wait for the answer, but all of them together no longer than one refresh: a store that
         hangs must not hold up each request anew."""
@@ -156,19 +183,27 @@ class Registry:
                 flight.done.wait(max(0, flight.started + refresh - self._monotonic()))
             return
         try:
-            self._poll()
+            self._look()
+            self._say(reachable=True)
         except STORE_ERRORS:
-            log.event("store_unreachable", snapshot_age=round(min(self.age(), 1e6)), level="WARNING")
+            self._say(reachable=False)
         finally:
             self._tried_at = self._monotonic()
             with self._lock:
                 self._flight = None
             flight.done.set()
 
-    def _poll(self) -> None:
+    def _say(self, *, reachable: bool) -> None:
+        """One line when the store goes, and one when it comes back; nobody needs one a second."""
+        if reachable != self._reachable:
+            name, level = ("store_reachable", "INFO") if reachable else ("store_unreachable", "WARNING")
+            log.event(name, snapshot_age=round(min(self.age(), 1e6)), level=level)
+        self._reachable = reachable
+
+    def _look(self) -> None:
         asked_at = self._monotonic()
         held = self._moment
-        with self._database.read() as connection:
+        with self._database.read(within=LOOK_SECONDS) as connection:
             moment, changes = stores.changes_since(connection, held)
             fresh = self._read_again(connection, self._held_paths(changes))
         if held is not None and changes is None:
@@ -178,7 +213,9 @@ class Registry:
             name = "store_went_back" if back else "changes_missed"
             log.event(name, held=held.generation, found=moment.generation, level="ERROR" if back else "WARNING")
         with self._holding:
-            if changes is None:
+            if changes is None or held is None:
+                # What was loaded before the first look that succeeded may have changed meanwhile, and no later look
+                # would tell: it asks for changes after this one.
                 self._drop_everything()
             else:
                 for realm_id, client_id in changes:
@@ -202,7 +239,7 @@ class Registry:
         """The realms of `changes` that are held now, and so worth reading again at once; and those with a key that
         could not be opened, for it may have been mended without a word."""
         changed = {realm_id for realm_id, client_id in changes or () if realm_id is not None and client_id is None}
-        paths = {*self._unopened, *(self._paths.get(realm_id) for realm_id in changed)}
+        paths = {*self._unopened, *(self._paths.get(realm_id, None) for realm_id in changed)}
         return [path for path in paths if path is not None and isinstance(self._views.get(path, _MISSING), RealmView)]
 
     def _drop(self, realm_id: int | None, client_id: str | None) -> None:
@@ -212,7 +249,8 @@ class Registry:
             self._clients.discard((realm_id, client_id))
             self._absent.discard((realm_id, client_id))
         else:
-            path = self._paths.pop(realm_id, None)
+            path = self._paths.get(realm_id, None)
+            self._paths.discard(realm_id)
             if path is not None:
                 self._views.discard(path)
             self._clients.drop(lambda key: isinstance(key, tuple) and key[0] == realm_id)
@@ -250,7 +288,7 @@ class Registry:
             self._last_views.discard(path)
             self._absent.put(path, True)
             return
-        self._paths[view.realm.id] = path
+        self._paths.put(view.realm.id, path)
         self._last_views.put(path, view)
         self._views.put(path, view)
         if not view.keys.unsealed:

@@ -15,6 +15,7 @@ from issuer.server import IssuerServer
 from issuer.settings import Settings
 from keys.sealing import Sealer, SealingError, forbid_core_dumps, read_own_kek_file
 from realmint.protocol import Clock, Monotonic
+from realmint.protocol.fork import in_forked_child
 
 
 class Runtime:
@@ -41,6 +42,11 @@ class Runtime:
         self.server.register_endpoint(Introspection)
         self._sealer: Sealer | None = None
         self._booted = False
+        self._forget_threads()
+        in_forked_child(self._forget_threads)
+
+    def _forget_threads(self) -> None:
+        """In a forked child: a thread of the parent's may have been making the database."""
         self._boot_lock = threading.Lock()
 
     def sealer(self) -> Sealer:
@@ -81,7 +87,7 @@ class Runtime:
 
     def close(self) -> None:
         """Writes what waits to be written and lets go of the database."""
-        self.registry.marks.close()
+        self.registry.close()
         self.failures.close()
         self.database.engine.dispose()
 

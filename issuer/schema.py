@@ -9,6 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from issuer.db import Database
+from issuer.postgresql import UPGRADE_SECONDS
 
 _LOCK = 7_251_093  # any number, the same in every process
 
@@ -20,7 +21,7 @@ def upgrade(database: Database) -> None:
     config = Config()
     # Read by configparser, to which a percent sign means something.
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-    with database.write() as connection:
+    with database.write(within=UPGRADE_SECONDS) as connection:
         if not database.is_sqlite:
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         config.attributes["connection"] = connection

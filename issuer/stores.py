@@ -1,10 +1,10 @@
 """The only statements over realms, clients, secrets and the change log. Every function takes a connection."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, String, and_, cast, func, insert, or_, select, update
+from sqlalchemy import Connection, String, and_, bindparam, cast, func, insert, or_, select, update
 
 from issuer.clients import Client
 from issuer.db import change_head, change_log, client_secrets, clients, realms
@@ -107,6 +107,21 @@ def list_clients(connection: Connection, realm_id: int) -> list[Client]:
     return [_client(row, (), row.last_used_at) for row in rows]
 
 
+def list_clients_whole(connection: Connection, realm_id: int) -> list[Client]:
+    """Every live client of a realm by name, with its secrets that are not revoked: two statements, however many."""
+    rows = connection.execute(
+        select(client_secrets)
+        .join(clients, clients.c.id == client_secrets.c.client_pk)
+        .where(clients.c.realm_id == realm_id, client_secrets.c.revoked_at.is_(None))
+        .order_by(client_secrets.c.created_at, client_secrets.c.secret_id)
+    )
+    secrets: dict[int, list[Secret]] = {}
+    for row in rows:
+        secrets.setdefault(row.client_pk, []).append(_secret(row))
+    found = list_clients(connection, realm_id)
+    return [replace(client, secrets=tuple(secrets.get(client.id, ()))) for client in found]
+
+
 def update_client(connection: Connection, client_pk: int, values: Mapping[str, Any]) -> None:
     connection.execute(update(clients).where(clients.c.id == client_pk).values(_plain(values)))
 
@@ -160,10 +175,7 @@ def list_secrets(connection: Connection, client_pk: int) -> tuple[Secret, ...]:
         .where(client_secrets.c.client_pk == client_pk, client_secrets.c.revoked_at.is_(None))
         .order_by(client_secrets.c.created_at, client_secrets.c.secret_id)
     )
-    return tuple(
-        Secret(row.secret_id, Kind(row.kind), row.version, row.created_at, row.expires_at, row.last_used_at, row.digest)
-        for row in rows
-    )
+    return tuple(_secret(row) for row in rows)
 
 
 def expire_secrets(connection: Connection, client_pk: int, at: int, except_id: str) -> None:
@@ -189,10 +201,10 @@ def revoke_secret(connection: Connection, client_pk: int, secret_id: str, now: i
 
 def mark_used(connection: Connection, used: Iterable[tuple[str, int]]) -> None:
     """Last-used marks of secrets; never moves one backwards, never bumps the change log."""
-    for secret_id, at in used:
-        older = or_(client_secrets.c.last_used_at.is_(None), client_secrets.c.last_used_at < at)
-        mine = client_secrets.c.secret_id == secret_id
-        connection.execute(update(client_secrets).where(mine, older).values(last_used_at=at))
+    older = or_(client_secrets.c.last_used_at.is_(None), client_secrets.c.last_used_at < bindparam("at"))
+    mine = client_secrets.c.secret_id == bindparam("mine")
+    marks = [{"mine": secret_id, "at": at} for secret_id, at in used]
+    connection.execute(update(client_secrets).where(mine, older).values(last_used_at=bindparam("at")), marks)
 
 
 # What changed, and what became of a token
@@ -261,6 +273,12 @@ def token_state(connection: Connection, realm_id: int, client_id: str, kid: str)
         return None
     # The later of two cut-offs wins (#126).
     return TokenState(bool(row[0] and row[1]), max(row[2], row[3]), row[4])
+
+
+def _secret(row: Any) -> Secret:
+    return Secret(
+        row.secret_id, Kind(row.kind), row.version, row.created_at, row.expires_at, row.last_used_at, row.digest
+    )
 
 
 def _realm(row: Any) -> Realm:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import click
 import flask
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
@@ -12,6 +13,7 @@ from issuer import bootstrap, log, provisioning, stores
 from issuer.cli import clients, db, realms, run
 from issuer.cli.refusals import translate
 from issuer.db import record_change
+from issuer.postgresql import COMMAND_SECONDS
 from issuer.realms import Realm
 from issuer.runtime import Runtime
 from keys import cli as keys_cli
@@ -20,6 +22,8 @@ from keys.console import Refused, refusal
 
 def register(app: flask.Flask, runtime: Runtime) -> None:
     """Adds the command groups to the application."""
+    if click.get_current_context(silent=True) is not None and not run.is_flask_run():
+        runtime.database.read_seconds = COMMAND_SECONDS  # nobody's request waits
     app.cli.add_command(realms.group(runtime))
     app.cli.add_command(clients.group(runtime))
     app.cli.add_command(keys_cli.group(_keys_wiring(runtime), translate))

@@ -225,10 +225,11 @@ def _add_health(commands: click.Group, runtime: Runtime) -> None:
         with runtime.database.read() as connection:
             realm = provisioning.find_realm(connection, realm_path)
             now = runtime.database.now(connection)
-            found = []
-            for listed in stores.list_clients(connection, realm.id):
-                client = provisioning.find_client(connection, realm, listed.client_id)
-                found += [{"client_id": client.client_id, "finding": text} for text in _findings(client, now)]
+            found = [
+                {"client_id": client.client_id, "finding": text}
+                for client in stores.list_clients_whole(connection, realm.id)
+                for text in _findings(client, now)
+            ]
         if as_json:
             print_json(found)
         else:

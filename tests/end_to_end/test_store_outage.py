@@ -11,6 +11,7 @@ from tests.support import postgres
 from tests.support.issuer import KEK
 from tests.support.load import Load
 from tests.support.process import Deployment, post, until
+from tests.support.relay import relay
 
 MARGIN = 1.5
 """Seconds on top of a bound, for two busy cores."""
@@ -24,9 +25,10 @@ def own_postgres(postgres_server: postgres.Server) -> Iterator[postgres.Server]:
     server.stop()
 
 
-def node_on(url: str, folder: Path) -> tuple[Deployment, tuple[str, str]]:
+def node_on(url: str, folder: Path, **settings: str) -> tuple[Deployment, tuple[str, str]]:
     """A node with a root realm, and the credentials of a client there."""
-    deployment = Deployment(folder, DATABASE_URL=url, KEK=KEK, SNAPSHOT_REFRESH="1", LOG_LEVEL="ERROR")
+    values = {"SNAPSHOT_REFRESH": "1", "LOG_LEVEL": "ERROR"} | settings
+    deployment = Deployment(folder, DATABASE_URL=url, KEK=KEK, **values)
     deployment.run("db upgrade")
     deployment.run("realms create /")
     made = deployment.run("clients create svc --scope read --default-scope read")
@@ -78,6 +80,60 @@ def test_187_190_workers_without_the_store_stop_signing_in_time_go_on_publishing
     assert {answer.body for answer in dark} == {dark[0].body}
     assert '"temporarily_unavailable"' in dark[0].body
     assert {answer.status for answer in load.since(back + 1 + MARGIN)} == {200}
+
+
+def introspection(deployment: Deployment, token: str, credentials: tuple[str, str]) -> tuple[int, float]:
+    """The status of an introspection over a connection of its own, and how long it took."""
+    started = time.monotonic()
+    answer = post(f"{deployment.issuer()}/introspect", {"token": token}, credentials)
+    return answer.status, time.monotonic() - started
+
+
+def test_190_connections_that_are_swallowed_while_new_ones_pass_cost_no_token_and_are_replaced(
+    tmp_path: Path, own_postgres: postgres.Server
+) -> None:
+    database = own_postgres.create_database()
+    with relay(own_postgres.socket) as between:
+        url = f"postgresql://realmint@127.0.0.1:{between.port}/{database}"
+        deployment, credentials = node_on(url, tmp_path, SNAPSHOT_REFRESH="2")
+        with deployment.gunicorn("--workers 2"), Load([deployment.issuer()], credentials).running() as load:
+            until(lambda: len(load.answers) > 50)
+            token = load.answers[-1].token
+            for _ in range(3):
+                assert introspection(deployment, token, credentials)[0] == 200
+                between.swallow()
+                swallowed = time.monotonic()
+                # The first to use a dead connection finds out within seconds, and all of its age go with it.
+                found = [introspection(deployment, token, credentials) for _ in range(4)]
+                assert max(took for _, took in found) < 5 + MARGIN
+                until(lambda: introspection(deployment, token, credentials)[0] == 200, 10)
+                until(lambda: deployment.answers("/readyz"), 10)
+                assert time.monotonic() - swallowed < 15
+            rotated = deployment.run("keys rotate --force --reason test")["rotated"][0]["active"]
+            until(lambda: load.answers[-1].kid == rotated, 5)
+    assert load.failed == []
+
+
+def test_190_a_server_that_is_stopped_is_503_for_introspection_in_time_and_costs_no_token(
+    tmp_path: Path, own_postgres: postgres.Server
+) -> None:
+    deployment, credentials = node_on(own_postgres.url(own_postgres.create_database()), tmp_path, SNAPSHOT_REFRESH="2")
+    with deployment.gunicorn("--workers 2"), Load([deployment.issuer()], credentials).running() as load:
+        until(lambda: len(load.answers) > 50)
+        token = load.answers[-1].token
+        assert introspection(deployment, token, credentials)[0] == 200
+        with own_postgres.hanging():
+            hung = time.monotonic()
+            found = [introspection(deployment, token, credentials) for _ in range(3)]
+            assert {status for status, _ in found} == {503}
+            assert max(took for _, took in found) < 5 + MARGIN
+            until(lambda: load.since(hung + 8))
+            assert not deployment.answers("/readyz")
+        until(lambda: introspection(deployment, token, credentials)[0] == 200, 10)
+        until(lambda: deployment.answers("/readyz"), 10)
+    assert load.failed == []
+    # While it hung, nobody waited for it: the thread of each process did.
+    assert max(answer.ended - answer.started for answer in load.since(hung)) < 1.5
 
 
 def test_190_a_store_that_hangs_holds_up_no_token_while_what_is_held_may_be_used(

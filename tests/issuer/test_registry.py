@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
 
 from issuer.bounded import Bounded
 from issuer.db import record_change
+from issuer.memory import available, clients_held, realms_held
 from tests.support import postgres
 from tests.support.issuer import Caller, Issuer, header
 from tests.support.process import Deployment
@@ -169,6 +171,60 @@ def test_made_up_clients_and_realms_evict_nobody_and_use_bounded_memory(issuer: 
         issuer.token(caller)
         issuer.token_response(Caller("made-up-7", caller.secret))
     assert seen == []  # an absence is remembered too
+
+
+def test_190_a_client_disabled_while_the_first_look_failed_is_disabled_after_the_first_that_succeeds(
+    stored_issuer: Issuer, second_node: Issuer
+) -> None:
+    caller = stored_issuer.client(options=READER)
+    engine = second_node.runtime.database.engine
+
+    def fail_the_look(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if "change_log" in statement and "change_head" in statement and not second_node.http.looked:
+            second_node.http.looked = True
+            raise OperationalError(statement, None, Exception("gone for a moment"))
+
+    second_node.http.looked = False
+    event.listen(engine, "before_cursor_execute", fail_the_look)
+    # The look fails, the load of realm and client in the same request succeeds.
+    assert second_node.token_response(caller).status_code == 200
+    assert second_node.http.looked
+    event.remove(engine, "before_cursor_execute", fail_the_look)
+    stored_issuer.run("clients disable svc")
+    second_node.clock.advance(2)
+    assert second_node.token_response(caller).status_code == 401
+
+
+def test_more_realms_and_clients_than_before_stay_warm(issuer: Issuer) -> None:
+    registry = issuer.runtime.registry
+    assert realms_held(available()) >= 1024
+    assert clients_held(available()) >= 20_000
+    assert (realms_held(24 << 30), clients_held(24 << 30)) > (10_000, 100_000)
+    caller = issuer.client(options=READER)
+    issuer.token(caller)
+    realm = registry.held("/")
+    assert realm is not None
+    for n in range(25_000):  # as many as once pushed everybody out
+        registry._clients.put((realm.realm.id, f"c{n}"), registry.client(realm.realm.id, "svc"))
+    with statements(issuer) as seen:
+        issuer.token(caller)
+    assert seen == []
+
+
+def test_the_health_of_many_clients_and_their_marks_cost_no_statement_each(stored_issuer: Issuer) -> None:
+    callers = [stored_issuer.client(f"svc{n}", READER) for n in range(12)]
+    with statements(stored_issuer) as seen:
+        stored_issuer.run("clients health")
+    assert len([text for text in seen if text.startswith("SELECT")]) <= 4
+    for caller in callers:
+        stored_issuer.token(caller)
+    batches: list[bool] = []
+    listener = lambda _c, _k, text, _p, _x, many: batches.append(many) if "last_used_at=" in text else None  # noqa: E731
+    event.listen(stored_issuer.runtime.database.engine, "before_cursor_execute", listener)
+    stored_issuer.runtime.registry.marks.flush()
+    event.remove(stored_issuer.runtime.database.engine, "before_cursor_execute", listener)
+    assert batches == [True]
+    assert all(client["last_used_at"] for client in stored_issuer.run("clients list"))
 
 
 def test_what_is_held_is_the_newest_up_to_its_bound() -> None:

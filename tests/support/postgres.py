@@ -57,6 +57,11 @@ class Server:
     def url(self, database: str) -> str:
         return f"postgresql://realmint@/{database}?host={self._folder}"
 
+    @property
+    def socket(self) -> str:
+        """Where it listens."""
+        return str(self._folder / ".s.PGSQL.5432")
+
     def create_database(self, template: str = "template1") -> str:
         """The name of a fresh database, a copy of `template`."""
         name = f"test_{next(self._numbers)}"
