@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 from sqlalchemy import Connection, select
+from sqlalchemy.exc import OperationalError
 
 from issuer import log, provisioning, schema
 from issuer.clients import Client
@@ -34,8 +35,17 @@ SETUP_COMMANDS = ("flask db upgrade", "flask realms create /")
 def create_missing(runtime: "Runtime", *, root_realm: bool) -> None:
     """Schema, key-encryption key and root realm of the embedded database, each only when there is none.
 
-    Raises SchemaMissing for a schema of another version: an embedded database is never upgraded silently.
+    Raises SchemaMissing for a schema of another version: an embedded database is never upgraded silently; and
+    OperationalError where its folder cannot be used, as on a disk that is full or read-only.
     """
+    try:
+        _create_missing(runtime, root_realm=root_realm)
+    except OSError as error:
+        # A request that meets this is one that cannot be decided (503), as with any database that is out of reach.
+        raise OperationalError("", None, error) from error
+
+
+def _create_missing(runtime: "Runtime", *, root_realm: bool) -> None:
     with _one_at_a_time(runtime.settings.instance_path):
         try:
             runtime.database.check_schema()
@@ -71,20 +81,28 @@ def first_client(runtime: "Runtime") -> None:
         with runtime.database.read() as connection:
             if connection.scalar(select(clients.c.id).limit(1)) is not None:
                 return
-        made = provisioning.create_client(runtime, "/", FIRST_CLIENT, {"scopes": [FIRST_SCOPE]})
+        path = None if sys.stdout.isatty() else runtime.settings.instance_path / "first-client.json"
+        made = provisioning.create_client(
+            runtime,
+            "/",
+            FIRST_CLIENT,
+            {"scopes": [FIRST_SCOPE]},
+            hand_over=lambda made: _write_secret(path, made) if path else None,
+        )
         log.event("changed", what="client_created", realm="/", client_id=FIRST_CLIENT, secret_id=made.stored.secret_id)
     assert made.secret is not None  # generated, not imported
-    if sys.stdout.isatty():
-        secret = made.secret
-    else:
-        path = runtime.settings.instance_path / "first-client.json"
-        path.unlink(missing_ok=True)
-        content = {"client_id": made.client.client_id, "client_secret": made.secret}
-        write_private(path, json.dumps(content).encode() + b"\n")
+    secret = made.secret
+    if path is not None:
         click.echo(f"The secret of the first client is in {path}")
         reader = "import json, sys; print(json.load(open(sys.argv[1]))['client_secret'])"
         secret = f'$(python3 -c "{reader}" {shlex.quote(str(path))})'
     click.echo(_try_it(runtime, made.client, secret))
+
+
+def _write_secret(path: Path, made: provisioning.NewSecret) -> None:
+    path.unlink(missing_ok=True)
+    content = {"client_id": made.client.client_id, "client_secret": made.secret}
+    write_private(path, json.dumps(content).encode() + b"\n")
 
 
 def _try_it(runtime: "Runtime", client: Client, secret: str) -> str:

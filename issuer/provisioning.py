@@ -1,7 +1,7 @@
 """Making realms, clients and secrets: what the commands and the first start have in common."""
 
 import secrets as random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -86,10 +86,12 @@ def create_client(
     *,
     imported: str | None = None,
     expires_in: int | None = None,
+    hand_over: Callable[[NewSecret], None] = lambda _: None,
 ) -> NewSecret:
     """A new client with one secret: `imported`, or a generated one, which ends after `expires_in` seconds.
 
-    Raises RealmNotFound, ClientIdError, SecretRefused, stores.NameTaken.
+    `hand_over` is called before the commit: where it raises, there is no client. Raises RealmNotFound, ClientIdError,
+    SecretRefused, stores.NameTaken.
     """
     name = parse_client_id(client_id) if client_id is not None else str(_random_client_id())
     salt = random.token_bytes(secrets.SALT_BYTES)
@@ -102,8 +104,9 @@ def create_client(
         record_change(connection, realm.id, name)
         if imported is not None and not realm.has_imported_secrets:
             record_change(connection, realm.id)
-        client = find_client(connection, realm, name)
-    return NewSecret(stored, client, text if imported is None else None)
+        made = NewSecret(stored, find_client(connection, realm, name), text if imported is None else None)
+        hand_over(made)
+    return made
 
 
 def add_secret(

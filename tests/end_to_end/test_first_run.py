@@ -170,3 +170,18 @@ def test_the_setup_commands_eight_times_at_once_on_postgresql_end_with_one_realm
     assert [upgrade for upgrade, _ in codes] == [0] * 8
     assert sorted(create for _, create in codes) == [0] + [2] * 7
     assert len(deployment.run("keys list")) == 2
+
+
+def test_181_a_first_client_whose_secret_cannot_be_handed_over_is_not_made(tmp_path: Path) -> None:
+    deployment = Deployment(tmp_path)
+    in_the_way = tmp_path / "instance" / "first-client.json"
+    in_the_way.mkdir(parents=True)
+    refused = deployment.command(f"run --port {deployment.port}")
+    assert refused.returncode == 6
+    assert "a file cannot be used" in refused.stderr
+    assert deployment.run("clients list") == []
+    in_the_way.rmdir()
+    with deployment.serving():
+        made = json.loads(in_the_way.read_text())
+        form = {"grant_type": "client_credentials"} | made
+        assert post(deployment.issuer() + "/access_token", form | {"scope": "write"}).status == 200
