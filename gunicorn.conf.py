@@ -1,7 +1,10 @@
 """The production server (gunicorn): threads in a few processes, strict about headers, quiet about itself."""
 
+from typing import Any
+
 worker_class = "gthread"
-threads = 8
+# Most of them only ever wait for slow checks of secrets, which leave a quarter free for everything else.
+threads = 32
 keepalive = 5
 timeout = 30
 graceful_timeout = 30
@@ -20,3 +23,10 @@ def on_starting(_server: object) -> None:
     from app import create_app
 
     create_app()
+
+
+def post_worker_init(worker: Any) -> None:
+    """Tells the issuer how many threads there are, so that slow checks leave some of them free."""
+    runtime = getattr(worker.wsgi, "extensions", {}).get("realmint")
+    if runtime is not None:
+        runtime.verifier.served_by(worker.cfg.threads)
