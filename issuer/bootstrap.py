@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, select
+from sqlalchemy.exc import OperationalError
 
 from issuer import log, provisioning, schema, stores
 from issuer.clients import Client
@@ -33,8 +34,17 @@ FIRST_SCOPE = "write"
 def create_missing(runtime: "Runtime", *, root_realm: bool) -> None:
     """Schema, key-encryption key and root realm of the embedded database, each only when there is none.
 
-    Raises SchemaMissing for a schema of another version: an embedded database is never upgraded silently.
+    Raises SchemaMissing for a schema of another version: an embedded database is never upgraded silently; and
+    OperationalError where its folder cannot be used, as on a disk that is full or read-only.
     """
+    try:
+        _create_missing(runtime, root_realm=root_realm)
+    except OSError as error:
+        # A request that meets this is one that cannot be decided (503), as with any database that is out of reach.
+        raise OperationalError("", None, error) from error
+
+
+def _create_missing(runtime: "Runtime", *, root_realm: bool) -> None:
     with _one_at_a_time(runtime.settings.instance_path):
         try:
             runtime.database.check_schema()
@@ -70,16 +80,18 @@ def first_client(runtime: "Runtime") -> None:
         with runtime.database.read() as connection:
             if connection.scalar(select(clients.c.id).limit(1)) is not None:
                 return
-        made = provisioning.create_client(runtime, "/", FIRST_CLIENT, lambda _: {"scopes": [FIRST_SCOPE]})
+        path = None if is_terminal(sys.stdout) else runtime.settings.instance_path / "first-client.json"
+        made = provisioning.create_client(
+            runtime,
+            "/",
+            FIRST_CLIENT,
+            lambda _: {"scopes": [FIRST_SCOPE]},
+            hand_over=lambda made: _write_secret(path, made) if path else None,
+        )
         log.event("changed", what="client_created", realm="/", client_id=FIRST_CLIENT, secret_id=made.stored.secret_id)
     assert made.secret is not None  # generated, not imported
-    if is_terminal(sys.stdout):
-        secret = made.secret
-    else:
-        path = runtime.settings.instance_path / "first-client.json"
-        path.unlink(missing_ok=True)
-        content = {"client_id": made.client.client_id, "client_secret": made.secret}
-        write_private(path, json.dumps(content).encode() + b"\n")
+    secret = made.secret
+    if path is not None:
         log.event("first_client", client_id=FIRST_CLIENT, secret_in=str(path))
         tell(f"The secret of the first client is in {path}")
         reader = "import json, sys; print(json.load(open(sys.argv[1]))['client_secret'])"
@@ -93,6 +105,12 @@ def first_client_unused(runtime: "Runtime") -> bool:
         realm = stores.find_realm(connection, "/")
         client = stores.find_client(connection, realm.id, FIRST_CLIENT) if realm else None
     return client is not None and client.last_used_at is None
+
+
+def _write_secret(path: Path, made: provisioning.NewSecret) -> None:
+    path.unlink(missing_ok=True)
+    content = {"client_id": made.client.client_id, "client_secret": made.secret}
+    write_private(path, json.dumps(content).encode() + b"\n")
 
 
 def _try_it(runtime: "Runtime", client: Client, secret: str) -> str:

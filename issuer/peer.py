@@ -1,4 +1,4 @@
-"""Who a request came from, for the log and for nothing else.
+"""Who a request came from, for the log and for who is next where slow checks of secrets wait.
 
 The peer of the connection, unless it is one of the networks that were named as proxies: then the newest address in
 X-Forwarded-For that is none of them. Whatever an untrusted peer says of itself changes nothing (#22).

@@ -92,11 +92,13 @@ def create_client(
     *,
     imported: str | None = None,
     expires_in: int | None = None,
+    hand_over: Callable[[NewSecret], None] = lambda _: None,
 ) -> NewSecret:
     """A new client with one secret: `imported`, or a generated one, which ends after `expires_in` seconds.
 
-    decide: its settings, checked against the realm as it stands within the transaction. Raises RealmNotFound,
-    ClientIdError, SecretRefused, stores.NameTaken, ChangeRefused and what `decide` raises.
+    decide: its settings, checked against the realm as it stands within the transaction. hand_over: called before the
+    commit; where it raises, there is no client. Raises RealmNotFound, ClientIdError, SecretRefused, stores.NameTaken,
+    ChangeRefused and what those two raise.
     """
     name = parse_client_id(client_id) if client_id is not None else str(_random_client_id())
     salt = random.token_bytes(secrets.SALT_BYTES)
@@ -112,7 +114,9 @@ def create_client(
         if imported is not None and not realm.has_imported_secrets:
             record_change(connection, realm.id)
         client = find_client(connection, realm, name)
-    return NewSecret(stored, client, realm, text if imported is None else None)
+        made = NewSecret(stored, client, realm, text if imported is None else None)
+        hand_over(made)
+    return made
 
 
 def add_secret(

@@ -18,12 +18,13 @@ from issuer import log, stores
 from issuer.bounded import Bounded
 from issuer.clients import MAX_CLIENT_ID, Client
 from issuer.db import STORE_ERRORS, Database
+from issuer.directory import Directory
 from issuer.failures import FailureLimit
 from issuer.marks import Marks
 from issuer.memory import available, clients_held, realms_held
 from issuer.poll import Poll
 from issuer.realms import Addresses, Realm
-from issuer.secrets import PREFIX, Secret, SecretVerifier, TooManyAttempts, is_generated
+from issuer.verifier import SecretVerifier
 from keys import store as key_store
 from keys.jwks import KeySet, key_set
 from keys.policy import RotationPolicy
@@ -152,9 +153,9 @@ class Registry:
             return None
         return self._load_client(realm_id, client_id)
 
-    def directory(self, view: RealmView) -> "Directory":
-        """The clients of one realm, for client authentication."""
-        return Directory(self, view.realm, self._verifier, self._failures)
+    def directory(self, view: RealmView, address: str | None) -> Directory:
+        """The clients of one realm, for the authentication of one that asks from `address`."""
+        return Directory(self.client, view.realm, self._verifier, self._failures, address)
 
     def age(self) -> float:
         """Seconds since the store was last read."""
@@ -310,45 +311,3 @@ class Registry:
         with self._holding:
             if self._moment is None or moment.generation >= self._moment.generation:
                 put()
-
-
-@dataclass(frozen=True)
-class Directory:
-    """The clients of one realm, as client authentication asks for them."""
-
-    registry: Registry
-    realm: Realm
-    verifier: SecretVerifier
-    failures: FailureLimit
-
-    def find_client(self, client_id: str) -> Client | None:
-        return self.registry.client(self.realm.id, client_id)
-
-    def verify_secret(self, client_id: str, client: Client | None, readings: Sequence[str], now: int) -> Secret | None:
-        """The live secret of `client` that was presented. Without a client the same work is done for nothing.
-
-        `readings`: what was sent, in each way it may be read, the likeliest first. They are one attempt: what is
-        remembered of either comes before slow work for any, and a failure counts once.
-        Over the limit of failures only what costs little is looked at, so that a right secret still passes and
-        nobody is locked out; a wrong one raises TooManyAttempts.
-        """
-        stored = client.secrets if client is not None else ()
-        salt = client.secret_salt if client is not None else b""
-        wait = self.failures.wait(self.realm.id, client_id, now)
-        slow_allowed = self.realm.has_imported_secrets and not wait
-        texts = _worth_looking_at(readings)
-        secret = None
-        for slow in (False, True) if slow_allowed and len(texts) > 1 else (slow_allowed,):
-            for text in texts:
-                secret = secret or self.verifier.verify(text, stored, salt, slow_allowed=slow, now=now)
-        if secret is None:
-            if wait:
-                raise TooManyAttempts("failures_over_limit", wait)
-            self.failures.note(self.realm.id, client_id, now)
-        return secret
-
-
-def _worth_looking_at(readings: Sequence[str]) -> Sequence[str]:
-    """The first reading, and those others that an imported secret can be: none is shaped as ours are."""
-    first, *others = readings
-    return first, *(text for text in others if not (is_generated(first) or text.startswith(PREFIX)))

@@ -10,9 +10,9 @@ from issuer.db import Database, SchemaMissing
 from issuer.endpoints.introspection import Introspection
 from issuer.failures import FailureLimit
 from issuer.registry import Registry
-from issuer.secrets import SecretVerifier
 from issuer.server import IssuerServer
 from issuer.settings import Settings
+from issuer.verifier import SecretVerifier
 from keys.sealing import Sealer, SealingError, forbid_core_dumps, read_own_kek_file
 from realmint.protocol import Clock, Monotonic
 from realmint.protocol.fork import in_forked_child

@@ -118,7 +118,7 @@ class IssuerServer(AuthorizationServer):
     def authenticate_client(self, request: Request, methods: object, endpoint: str = "token") -> Client:
         """The client that proved who it is; the same methods at every endpoint."""
         del methods, endpoint
-        found = client_auth.authenticate(request, self._registry.directory(request.view), request.now)
+        found = client_auth.authenticate(request, self._registry.directory(request.view, request.address), request.now)
         request.auth_method = found.method
         request.client = found.client
         self._registry.marks.used(found.secret_id, request.now)

@@ -254,3 +254,18 @@ def test_a_checkout_may_lie_under_any_path(tmp_path: Path, name: str) -> None:
         assert "access_token" in json.loads(answer.stdout)
     assert {path.name for path in (checkout / "instance").iterdir()} >= {"realmint.db", "kek", "realmint.toml"}
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "settings"])
+
+
+def test_181_a_first_client_whose_secret_cannot_be_handed_over_is_not_made(tmp_path: Path) -> None:
+    deployment = Deployment(tmp_path)
+    in_the_way = tmp_path / "instance" / "first-client.json"
+    in_the_way.mkdir(parents=True)
+    refused = deployment.command(f"run --port {deployment.port}")
+    assert refused.returncode == 6
+    assert "a file cannot be used" in refused.stderr
+    assert deployment.run("clients list") == []
+    in_the_way.rmdir()
+    with deployment.serving():
+        made = json.loads(in_the_way.read_text())
+        form = {"grant_type": "client_credentials"} | made
+        assert post(deployment.issuer() + "/access_token", form | {"scope": "write"}).status == 200

@@ -1,8 +1,10 @@
 """Failed authentication under load: work by shape only, counted over a node, and nobody locked out (#28-#47, #201)."""
 
 import base64
+import os
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -10,7 +12,9 @@ from urllib.parse import quote
 import pytest
 
 from issuer.failures import FailureLimit
-from issuer.secrets import Kind, Secret, SecretVerifier, TooManyAttempts, digest, generate
+from issuer.remembered import Remembered
+from issuer.secrets import Kind, Secret, TooManyAttempts, digest, generate
+from issuer.verifier import SecretVerifier
 from tests.support.issuer import Caller, Issuer
 
 READER = "--scope read --default-scope read"
@@ -82,7 +86,12 @@ def test_36_46_a_failure_in_both_readings_is_one_failure(make_issuer: Callable[.
         assert as_it_stands(issuer, "legacy", f"wrong+{number}").status_code in {401, 429}
     before = issuer.runtime.verifier.argon2_runs
     assert as_it_stands(issuer, "legacy", "wrong+secret").status_code == (401 if at < 0 else 429)
-    assert issuer.runtime.verifier.argon2_runs == before + (2 if at < 0 else 0)
+    assert issuer.runtime.verifier.argon2_runs == before + 2
+    for number in range(8):  # over the limit an address has its own, and then costs nothing more
+        assert as_it_stands(issuer, "legacy", f"wronger+{number}").status_code in {401, 429}
+    before = issuer.runtime.verifier.argon2_runs
+    assert as_it_stands(issuer, "legacy", "wrong+again").status_code == 429
+    assert issuer.runtime.verifier.argon2_runs == before
     assert as_it_stands(issuer, "legacy", "forge+rock").status_code == 200
 
 
@@ -135,18 +144,70 @@ def test_46_failures_over_the_limit_are_429_and_the_right_secret_still_passes(
     assert issuer.token_response(Caller("svc", generate())).status_code == 401
 
 
-def test_46_a_throttled_client_costs_no_slow_hash_and_keeps_working_where_its_secret_is_known(
+GUESSER, ELSEWHERE = "192.0.2.1", "198.51.100.7"
+
+
+def status_from(issuer: Issuer, address: str, client_id: str, secret: str) -> int:
+    """What a token request from `address` is answered."""
+    response = issuer.http.post(
+        issuer.address("/access_token"),
+        data={"grant_type": "client_credentials", "client_id": client_id, "client_secret": secret},
+        environ_overrides={"REMOTE_ADDR": address},
+    )
+    if response.status_code == 429:
+        assert 1 <= int(response.headers["Retry-After"]) <= 60
+    return response.status_code
+
+
+def test_46_over_the_limit_an_address_gets_as_many_slow_checks_again_and_what_was_verified_keeps_working(
     make_issuer: Callable[..., Issuer],
 ) -> None:
     issuer = make_issuer(AUTH_FAILURES_PER_MINUTE="3")
     caller = imported(issuer, "legacy", "forgerock")
-    assert issuer.token_response(caller).status_code == 200
-    for n in range(3):
-        assert issuer.token_response(Caller("legacy", f"wrong-guess-{n}")).status_code == 401
-    before = issuer.runtime.verifier.argon2_runs
-    assert issuer.token_response(Caller("legacy", "wrong-guess")).status_code == 429
-    assert issuer.token_response(caller).status_code == 200
-    assert issuer.runtime.verifier.argon2_runs == before
+    verifier = issuer.runtime.verifier
+    assert status_from(issuer, ELSEWHERE, "legacy", caller.secret) == 200
+    for name in ("legacy", "nobody"):
+        before = verifier.argon2_runs
+        answers = [status_from(issuer, GUESSER, name, f"wrong-guess-{n}") for n in range(9)]
+        assert answers == [401] * 3 + [429] * 6
+        assert verifier.argon2_runs == before + 6
+    assert status_from(issuer, GUESSER, "legacy", caller.secret) == 200
+    # Somewhere else one of those who know it may mistype it too.
+    assert [status_from(issuer, ELSEWHERE, "legacy", f"mistyped-{n}") for n in range(4)] == [429] * 4
+    assert verifier.argon2_runs == before + 6 + 3
+
+
+@pytest.mark.parametrize("guesses", [3, 6, 60])
+def test_46_guesses_on_one_worker_lock_nobody_out_of_another_that_never_verified_the_right_secret(
+    make_issuer: Callable[..., Issuer], guesses: int
+) -> None:
+    guessed_at, *others = (make_issuer(AUTH_FAILURES_PER_MINUTE="3") for _ in range(3))
+    caller = imported(guessed_at, "legacy", "forgerock")
+    for n in range(guesses):
+        assert status_from(guessed_at, GUESSER, "legacy", f"wrong-guess-{n}") in {401, 429}
+    for other in others:
+        assert status_from(other, GUESSER, "legacy", "wrong-guess") in {401, 429}
+        assert status_from(other, ELSEWHERE, "legacy", caller.secret) == 200
+        assert other.runtime.verifier.argon2_runs <= 2
+        assert status_from(other, GUESSER, "legacy", caller.secret) == 200
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("192.0.2.1", "192.0.2.2", False),
+        ("2001:db8::1", "2001:db8::ffff:1", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("::ffff:192.0.2.1", "192.0.2.1", True),
+    ],
+)
+def test_46_who_has_a_network_is_one_caller(
+    make_issuer: Callable[..., Issuer], one: str, other: str, same: bool
+) -> None:
+    issuer = make_issuer(AUTH_FAILURES_PER_MINUTE="1")
+    caller = imported(issuer, "legacy", "forgerock")
+    assert [status_from(issuer, one, "legacy", f"wrong-guess-{n}") for n in range(2)] == [401, 429]
+    assert status_from(issuer, other, "legacy", caller.secret) == (429 if same else 200)
 
 
 def test_46_processes_of_a_node_count_together_and_unknown_names_are_counted_too(
@@ -190,7 +251,7 @@ def test_counters_are_flat_in_memory_and_exact_under_threads(tmp_path: Path) -> 
 
 
 def test_201_slow_hashes_run_one_at_a_time_and_a_full_queue_refuses() -> None:
-    verifier = SecretVerifier(max_waiting=2)
+    verifier = SecretVerifier(room=2)
     stored = [Secret("sec1", Kind.IMPORTED, 1, 0, None, None, digest("forgerock", Kind.IMPORTED, SALT))]
     outcomes: list[str] = []
     start = threading.Barrier(12)
@@ -210,6 +271,70 @@ def test_201_slow_hashes_run_one_at_a_time_and_a_full_queue_refuses() -> None:
         thread.join()
     assert outcomes.count("checked") == verifier.argon2_runs >= 2
     assert outcomes.count("slow_checks_waiting") == 12 - verifier.argon2_runs > 0
+
+
+def verifying(verifier: SecretVerifier, presented: str, stored: Secret, now: int = 1) -> Secret | None:
+    return verifier.verify(presented, [stored], SALT, slow_allowed=True, now=now)
+
+
+def test_46_200_what_a_forked_child_verified_its_siblings_and_its_parent_know() -> None:
+    verifier = SecretVerifier()
+    stored = [
+        Secret(f"sec{n}", Kind.IMPORTED, 1, 0, None, None, digest(f"forgerock {n}", Kind.IMPORTED, SALT))
+        for n in range(3)
+    ]
+    for n, secret in enumerate(stored):
+        pid = os.fork()
+        if pid == 0:
+            known = [verifying(verifier, f"forgerock {m}", earlier) is earlier for m, earlier in enumerate(stored[:n])]
+            same = verifier.argon2_runs == 0 and all(known)
+            os._exit(0 if same and verifying(verifier, f"forgerock {n}", secret) is secret else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert [verifying(verifier, f"forgerock {n}", secret) for n, secret in enumerate(stored)] == stored
+    assert verifier.argon2_runs == 0
+    # Each is known for itself alone, until it ends or its row is another.
+    assert verifying(verifier, "forgerock 0", stored[1]) is None
+    assert verifying(verifier, "forgerock 0", replace(stored[0], expires_at=1)) is None
+    assert verifier.argon2_runs == 2
+    for changed in ({"version": 2}, {"digest": stored[1].digest}, {"secret_id": "another"}):
+        before = verifier.argon2_runs
+        verifying(verifier, "forgerock 0", replace(stored[0], **changed))
+        assert verifier.argon2_runs == before + 1
+
+
+def test_200_a_child_forked_while_slow_checks_wait_makes_its_own() -> None:
+    verifier = SecretVerifier()
+    stored = Secret("sec1", Kind.IMPORTED, 1, 0, None, None, digest("forgerock", Kind.IMPORTED, SALT))
+    threads = [threading.Thread(target=verifying, args=(verifier, f"guess {n}", stored)) for n in range(3)]
+    for thread in threads:
+        thread.start()
+    with verifier._lane._guard:
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0 if verifying(verifier, "forgerock", stored) is stored else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    for thread in threads:
+        thread.join()
+
+
+def test_a_digest_that_was_half_written_is_the_digest_of_nothing() -> None:
+    remembered = Remembered()
+    remembered.add(b"sec1", b"forgerock")
+    assert remembered.holds(b"sec1", b"forgerock")
+    assert not remembered.holds(b"sec2", b"forgerock")
+    assert not remembered.holds(b"sec1f", b"orgerock")
+    (at,) = [at for at in range(len(remembered._memory)) if remembered._memory[at]][:1]
+    remembered._memory[at : at + 1] = bytes([remembered._memory[at] ^ 1])
+    assert not remembered.holds(b"sec1", b"forgerock")
+
+
+def test_what_is_remembered_is_bounded_and_goes_on_working() -> None:
+    remembered = Remembered()
+    for n in range(200_000):
+        remembered.add(b"sec%d" % n, b"forgerock")
+    assert remembered.holds(b"sec199999", b"forgerock")
+    kept = sum(remembered.holds(b"sec%d" % n, b"forgerock") for n in range(0, 200_000, 100))
+    assert 0 < kept < 1000
 
 
 def test_44_an_empty_or_revoked_digest_matches_nothing() -> None:

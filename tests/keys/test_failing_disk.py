@@ -20,6 +20,7 @@ import pytest
 from keys.sealing import Sealer, read_kek_file
 from keys.store import load
 from keys.transfer import read_key
+from tests.support.disks import full, small_disk
 from tests.support.forked import Ended, Forked, forked
 from tests.support.private import shows, spellings
 from tests.support.stored import Stored, check_one_change, opened, stored
@@ -189,31 +190,23 @@ def test_181_a_rotation_on_a_disk_that_fails_leaves_the_old_state_or_the_new_one
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def small(tmp_path: Path) -> Iterator[Path]:
     """A real file system with room for an instance folder and little more."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", folder], check=False)
-    if mounted.returncode:
-        pytest.skip("a file system can not be mounted here (needs root and CAP_SYS_ADMIN)")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
+    with small_disk(tmp_path / "small") as folder:
+        yield folder
 
 
 def test_181_a_rotation_on_a_disk_that_is_really_full_leaves_the_old_state_and_works_once_there_is_room(
-    program: Forked, prepared: Path, small_disk: Path
+    program: Forked, prepared: Path, small: Path
 ) -> None:
-    disk = Disk(program, small_disk, prepared)
+    disk = Disk(program, small, prepared)
     codes = set()
     for room in range(0, 200, 20):
         disk.reset(empty=False)
         before = disk.state()
-        ballast = small_disk / "ballast"
-        free = os.statvfs(small_disk)
-        ballast.write_bytes(bytes(max(free.f_bavail * free.f_frsize - room * 1024, 0)))
-        ended = disk.command(ROTATE)
+        with full(small, room * 1024):
+            ended = disk.command(ROTATE)
         codes.add(ended.code)
-        ballast.unlink()
         after = disk.state()
         if ended.code == 0:
             check_one_change(before, after)
