@@ -1,7 +1,10 @@
 """The production server (gunicorn): threads in a few processes, strict about headers, quiet about itself."""
 
 import sys
+from logging import Formatter
 from typing import Any
+
+from gunicorn import glogging
 
 worker_class = "gthread"
 # Most of them only ever wait for slow checks of secrets, which leave a quarter free for everything else.
@@ -17,6 +20,36 @@ forwarded_allow_ips = ""
 forwarder_headers = ""
 header_map = "refuse"
 accesslog = None
+# A second door into the server, and a file in the home folder, which a container may not have.
+control_socket_disable = True
+
+
+class ServerLog(glogging.Logger):
+    """gunicorn's own lines, in the form and through the handler of issuer/log.py (REALMINT_LOG_FORMAT)."""
+
+    def __init__(self, cfg: Any) -> None:
+        from app import create_app
+
+        # Sets the log up, so that the first line has the right form already. Exits with 2 for unusable settings.
+        create_app()
+        super().__init__(cfg)
+
+    def _set_handler(
+        self,
+        log: Any,
+        output: str | None,
+        fmt: Formatter,  # noqa: ARG002 - the base class's, for which ours stands
+        stream: Any = None,
+    ) -> None:
+        """One handler for all lines; `--error-logfile FILE` and the access log, if wanted, keep theirs."""
+        from issuer.log import formatter
+
+        shared = log is self.error_log and output == "-"
+        log.propagate = shared
+        super()._set_handler(log, None if shared else output, formatter(), stream)
+
+
+logger_class = ServerLog
 
 
 def on_starting(server: Any) -> None:

@@ -2,12 +2,15 @@
 
 Values are escaped and cut, so that nothing a client sends can forge or break a line (#207). A log that cannot be
 written refuses nobody: its lines are lost, and how many is the first thing it says when it can be written again (#209).
+What servers and libraries have to say goes the same way, as the event `log`, so that every line has one form.
 """
 
 import json
 import logging
 import re
 import sys
+import threading
+from datetime import UTC, datetime
 from typing import Any
 
 from realmint.protocol import system_clock
@@ -19,6 +22,10 @@ _MAX_ITEMS = 16
 _QUERY = re.compile(r"\?\S*")
 # What looks like a secret or a token of ours, put where a name belongs, is still one (#208).
 _SECRET = re.compile(r"(rm[st]_)[A-Za-z0-9_-]{16,}|(eyJ)[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_.-]+")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+# gunicorn quotes what it refuses: whole lines of a request, whatever they hold, and names of headers in capitals.
+_REFUSED = re.compile(r"(Invalid request from ip=[^'\"]*)['\"]")
+_REFUSED_NAME = re.compile(r"Invalid request from ip=\S* Invalid HTTP [Hh]eader(?: name)?: '[A-Z0-9_-]+'")
 
 
 def event(name: str, *, level: str = "INFO", **fields: Any) -> None:
@@ -29,19 +36,32 @@ def event(name: str, *, level: str = "INFO", **fields: Any) -> None:
 
 
 def configure(level: str, style: str) -> None:
-    """Sends the events to standard error, in `text` or `json`, and keeps libraries' debug talk out.
+    """Sends every line to standard error, in `text` or `json`, from `level` on, and keeps libraries' debug talk out.
 
     Authlib's loggers write whole token responses at DEBUG (facts L12): they are capped at INFO whatever the
-    level of ours. The development server writes addresses: without their queries, where a client that errs puts
-    its secret (#9).
+    level of ours. Of other loggers come warnings and what they themselves set to be written, as servers do.
     """
     handler = _Handler(sys.stderr)
     handler.setFormatter(_JSON() if style == "json" else _Text())
+    # Not the handler's level: Flask and Werkzeug add a handler of their own where they find none for their level.
+    number = logging.getLevelNamesMapping()[level]
+    handler.addFilter(lambda record: record.levelno >= number)
     LOGGER.handlers = [handler]
     LOGGER.setLevel(level)
     LOGGER.propagate = False
+    root = logging.getLogger()
+    root.handlers = [other for other in root.handlers if not isinstance(other, _Handler)] + [handler]
     logging.getLogger("authlib").setLevel(logging.INFO)
-    logging.getLogger("werkzeug").addFilter(_without_query)
+    logging.captureWarnings(True)
+    if threading.excepthook is threading.__excepthook__:
+        threading.excepthook = _thread_failed
+
+
+def formatter() -> logging.Formatter:
+    """That of the lines, for who writes them elsewhere than to standard error. After configure()."""
+    formatter = LOGGER.handlers[0].formatter
+    assert formatter is not None
+    return formatter
 
 
 def clean(value: Any) -> Any:
@@ -75,10 +95,9 @@ class _Handler(logging.StreamHandler[Any]):
         self._lost += 1
 
 
-def _without_query(record: logging.LogRecord) -> bool:
-    if isinstance(record.args, tuple):
-        record.args = tuple(_hidden(_QUERY.sub("?", arg)) if isinstance(arg, str) else arg for arg in record.args)
-    return True
+def _thread_failed(args: threading.ExceptHookArgs) -> None:
+    if args.exc_value is not None:
+        LOGGER.error("thread_failed", exc_info=args.exc_value)
 
 
 def _hidden(text: str) -> str:
@@ -95,7 +114,8 @@ class _Text(logging.Formatter):
         fields = _fields(record)
         name = fields.pop("event")
         pairs = " ".join(f"{key}={_quoted(value)}" for key, value in fields.items())
-        return f"{record.levelname.lower()} {name} {pairs}".rstrip()
+        when = datetime.fromtimestamp(system_clock(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return f"{when} {record.levelname.lower()} {name} {pairs}".rstrip()
 
 
 def _quoted(value: Any) -> str:
@@ -106,8 +126,11 @@ def _quoted(value: Any) -> str:
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    fields = {key: clean(value) for key, value in getattr(record, "realmint_fields", {}).items()}
-    named = {"event": clean(record.getMessage()), **fields}
+    if record.name == LOGGER.name:
+        fields = {key: clean(value) for key, value in getattr(record, "realmint_fields", {}).items()}
+        named = {"event": clean(record.getMessage()), **fields}
+    else:
+        named = {"event": "log", "logger": clean(record.name), "pid": record.process, "message": _foreign(record)}
     if record.exc_info and record.exc_info[1] is not None:
         # Type and place, not the message or the locals: a message may quote what a client sent.
         error = record.exc_info[1]
@@ -118,3 +141,15 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
         if trace is not None:
             named["at"] = f"{trace.tb_frame.f_globals.get('__name__')}:{trace.tb_lineno}"
     return named
+
+
+def _foreign(record: logging.LogRecord) -> str:
+    """What somebody else's logger says, fit for one line: no colours, and nothing of a request but its address.
+
+    Clients that err put secrets into the query (#9), and any bytes where a request line or a header should stand.
+    """
+    text = _COLOUR.sub("", record.getMessage())
+    refused = _REFUSED.match(text)
+    if refused is not None and not _REFUSED_NAME.fullmatch(text):
+        text = f"{refused[1]}..."
+    return str(clean(" ".join(_QUERY.sub("?", text).split())))

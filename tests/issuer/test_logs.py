@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import logging
+import re
 import shlex
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -147,7 +148,7 @@ def test_209_a_log_that_cannot_be_written_refuses_nobody_and_owns_up_later(
     sink.full = False
     assert issuer.token_response(caller).status_code == 200
     assert issuer.token_response(caller).status_code == 200
-    assert [line.split(" ")[1] for line in sink.getvalue().splitlines()] == [
+    assert [line.split(" ")[2] for line in sink.getvalue().splitlines()] == [
         "token_issued", "log_lines_lost", "token_issued",
     ]  # fmt: skip
     assert "warning log_lines_lost count=3" in sink.getvalue()
@@ -162,7 +163,9 @@ def events(lines: Lines) -> list[dict[str, Any]]:
     written = [json.loads(line) for line in lines.json]
     for event, text in zip(written, lines.text, strict=True):
         event.pop("time")
-        assert text.startswith(f"{event.pop('level').lower()} {event['event']}")
+        when, said = text.split(" ", 1)
+        assert re.fullmatch(r"20\d\d-[01]\d-[0-3]\dT[0-2]\d:[0-5]\d:[0-6]\dZ", when)
+        assert said.startswith(f"{event.pop('level').lower()} {event['event']}")
         for name, value in event.items():
             shown = value if isinstance(value, str) else json.dumps(value)
             if name != "event" and shown.isalnum():
