@@ -144,14 +144,21 @@ class SchemaMissing(Exception):
     The message says what to do.
     """
 
-    def __init__(self, found: str | None) -> None:
-        super().__init__(_what_to_do(found))
+    def __init__(self, found: str | None, embedded: Path | None = None) -> None:
+        super().__init__(_what_to_do(found) if embedded is None or found else _nothing_there(embedded))
         self.found = found
 
     @property
     def newer(self) -> bool:
         """Whether a later version of this program made the schema: after a rollback, say."""
         return self.found is not None and self.found > SCHEMA
+
+
+def _nothing_there(embedded: Path) -> str:
+    return (
+        f"there is no database at {embedded}, and REALMINT_DATABASE_URL names no other; only flask run,"
+        " flask db upgrade and the create commands make one there"
+    )
 
 
 def _what_to_do(found: str | None) -> str:
@@ -168,8 +175,9 @@ def _what_to_do(found: str | None) -> str:
 class Database:
     """One database and how this process reaches it."""
 
-    def __init__(self, url: str | URL, clock: Clock) -> None:
+    def __init__(self, url: str | URL, clock: Clock, *, embedded: bool = False) -> None:
         self.url: URL = _with_driver(make_url(url))
+        self._embedded = embedded
         self._clock = clock
         self.rehearsing = False
         # Statement parameters may be digests: never in an exception's text.
@@ -210,7 +218,7 @@ class Database:
         within: how long one statement may take, in seconds, on PostgreSQL; `read_seconds` without it.
         """
         if self.is_sqlite and self._file() is None:
-            raise SchemaMissing(None)
+            raise self._missing(None)
         with self.engine.connect() as connection:
             if not self.is_sqlite:
                 seconds = {postgresql.SECONDS_OPTION: within or self.read_seconds}
@@ -270,15 +278,22 @@ class Database:
         """Raises SchemaMissing unless the schema is the one this code works with."""
         with self.read() as connection:
             if not self.engine.dialect.has_table(connection, "alembic_version"):
-                raise SchemaMissing(None)
+                raise self._missing(None)
             found = connection.scalar(text("SELECT version_num FROM alembic_version"))
         if found != SCHEMA:
-            raise SchemaMissing(found)
+            raise self._missing(found)
+
+    def _missing(self, found: str | None) -> SchemaMissing:
+        return SchemaMissing(found, self.path if self._embedded else None)
+
+    def shown(self) -> str:
+        """Which database this is, for people: without its password."""
+        return str(self.path) if self.is_sqlite else self.url.render_as_string(hide_password=True)
 
     def create_file(self) -> None:
         """Makes an empty SQLite file, readable by its owner only, when there is none."""
         if self.is_sqlite and not self.path.exists():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
 
 

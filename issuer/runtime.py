@@ -26,7 +26,7 @@ class Runtime:
         forbid_core_dumps()
         self.settings = settings
         self.clock = clock
-        self.database = Database(settings.database_url or embedded_url(settings), clock)
+        self.database = Database(settings.database_url or embedded_url(settings), clock, embedded=settings.embedded)
         self.verifier = SecretVerifier()
         self.failures = FailureLimit(settings.instance_path / "failures", settings.auth_failures_per_minute)
         self.registry = Registry(
@@ -91,13 +91,17 @@ class Runtime:
         self.failures.close()
         self.database.engine.dispose()
 
-    def prepare_change(self, dry_run: bool, *, root_realm: bool = True) -> None:
-        """Before a changing command: the database is made usable, or with `dry_run` only looked at."""
+    def prepare_change(self, dry_run: bool, *, creates: bool = False, root_realm: bool = True) -> None:
+        """Before a changing command: the database can be used. Only what `creates` something makes an embedded one.
+
+        Raises SchemaMissing, SealingError or one of STORE_ERRORS.
+        """
         self.database.rehearsing = dry_run
-        if dry_run:
-            self.database.check_schema()
-        else:
+        if creates and not dry_run:
             self.boot(root_realm=root_realm)
+        else:
+            self.database.check_schema()
+            self.check_key_encryption_key()
 
     def private_files(self) -> list[Path]:
         """Files and folders that nobody but their owner should read."""

@@ -1,6 +1,7 @@
 """What our commands have in common: exit codes, refusals, durations, JSON for scripts and tables for people."""
 
 import json
+import logging
 import os
 import pwd
 import re
@@ -197,7 +198,7 @@ PATH = Text(512)
 
 
 def options(*wanted: str) -> Callable[[Function], Function]:
-    """The options that commands share, by name: realm, json, dry_run, if_missing, yes, force, reason."""
+    """The options that commands share, by name: realm, json, dry_run, if_missing, quiet, yes, force, reason."""
     made = {
         "realm": click.option(
             "--realm", "realm_path", type=PATH, default="/", show_default=True, help="Path of the realm."
@@ -205,6 +206,7 @@ def options(*wanted: str) -> Callable[[Function], Function]:
         "json": click.option("--json", "as_json", is_flag=True, help="One JSON value on standard output."),
         "dry_run": click.option("--dry-run", is_flag=True, help="Check everything, change nothing."),
         "if_missing": click.option("--if-missing", is_flag=True, help="Nothing to do when there is one already."),
+        "quiet": click.option("--quiet", is_flag=True, help="Say nothing when all is well, for cron."),
         "yes": click.option("--yes", is_flag=True, help="Do not ask."),
         "force": click.option("--force", is_flag=True, help="Go past the gate; goes with --reason."),
         "reason": click.option("--reason", type=REASON, help="Why, for the audit."),
@@ -367,6 +369,12 @@ def span(seconds: int) -> str:
 def words(values: Iterable[str]) -> list[str]:
     """Values of an option that repeats and also takes a space-separated list, each once."""
     return list(dict.fromkeys(word for value in values for word in value.split()))
+
+
+def be_quiet(quiet: bool) -> None:
+    """Keeps the log to what somebody must see to, where a command is asked to be quiet."""
+    if quiet:
+        logging.getLogger("realmint").setLevel(logging.WARNING)
 
 
 def outcome(changed: bool, dry_run: bool) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def examine(patient: Patient, sealer: Sealer | None, policy: RotationPolicy, rea
         found += _algorithm(patient, alg, policy, reading)
     states = {entry.kid: entry.to_state for entry, _ in patient.audit}
     rows = {key.kid for key in patient.keys}
-    found += [Finding("row_missing", "the audit knows it, and it is gone (I5)", kid) for kid in states.keys() - rows]
+    found += [Finding("row_missing", "the audit knows it, and it is gone", kid) for kid in states.keys() - rows]
     for key in patient.keys:
         for check in _EACH:
             found += check(key, patient, policy, reading)
@@ -67,39 +67,39 @@ def _key_set(patient: Patient, reading: Reading) -> Iterator[Finding]:
     if not patient.exists:
         yield Finding("no_key_set", "the realm has no key set")
     if not any(key.state in IN_JWKS for key in patient.keys):
-        yield Finding("empty_jwks", "there is no key to publish (I6)")
+        yield Finding("empty_jwks", "there is no key to publish")
     if not any(key.state is State.ACTIVE for key in patient.keys):
-        yield Finding("no_active", "no key signs; see flask keys rotate (I2)")
+        yield Finding("no_active", "no key signs; see flask keys rotate")
     if reading.behind:
-        yield Finding("clock_behind", "the clock is behind what it told before, by more than CLOCK_ERROR (I8)")
+        yield Finding("clock_behind", "the clock is behind what it told before, by more than CLOCK_ERROR")
     if reading.ahead:
-        yield Finding("clock_ahead", "the clock leapt, or nobody looked after these keys for two intervals (I8)")
+        yield Finding("clock_ahead", "the clock leapt, or nobody looked after these keys for two intervals")
 
 
 def _audit(patient: Patient) -> Iterator[Finding]:
     broken = broken_at(patient.audit, patient.audit_head)
     if broken is not None:
-        yield Finding("audit_broken", f"the audit does not hold from row {broken} on (I9)")
+        yield Finding("audit_broken", f"the audit does not hold from row {broken} on")
     if {entry.generation for entry, _ in patient.audit} != set(range(1, patient.generation + 1)):
-        yield Finding("generation", "the key set is not at the generation that its audit tells of (I9)")
+        yield Finding("generation", "the key set is not at the generation that its audit tells of")
 
 
 def _algorithm(patient: Patient, alg: str, policy: RotationPolicy, reading: Reading) -> Iterator[Finding]:
     active = [key for key in patient.keys if key.alg == alg and key.state is State.ACTIVE]
     standby = [key for key in patient.keys if key.alg == alg and key.state is State.PUBLISHED]
     if len(active) > 1 or len(standby) > 1:
-        yield Finding("several", f"{len(active)} keys are active and {len(standby)} published for {alg} (I2)")
+        yield Finding("several", f"{len(active)} keys are active and {len(standby)} published for {alg}")
     if not standby:
-        yield Finding("no_standby", f"no key stands ready for {alg}; see flask keys generate (I2)")
+        yield Finding("no_standby", f"no key stands ready for {alg}; see flask keys generate")
     # An algorithm that was added lately has only its standby at first; a day after its gate that is a finding.
     patience = max((promotable_at(key, policy) for key in standby), default=0) + 86400
     if not active and reading.now > patience and any(key.state is State.ACTIVE for key in patient.keys):
-        yield Finding("no_active", f"no key signs {alg}; see flask keys rotate --alg {alg} (I2)")
+        yield Finding("no_active", f"no key signs {alg}; see flask keys rotate --alg {alg}")
     key = one(active, alg, State.ACTIVE)
     if key is not None and reading.now > (key.activated_at or 0) + policy.rotation_interval * 3 // 2:
         yield Finding("over_age", "has signed for half as long again as KEY_ROTATION_INTERVAL", key.kid)
     if key is not None and key.max_lifetime < patient.max_lifetime:
-        yield Finding("lifetime", f"may sign tokens of {patient.max_lifetime} s and counts on less (I10)", key.kid)
+        yield Finding("lifetime", f"may sign tokens of {patient.max_lifetime} s and counts on less", key.kid)
 
 
 def _instants(key: Key, patient: Patient, policy: RotationPolicy, reading: Reading) -> Iterator[Finding]:
@@ -108,14 +108,14 @@ def _instants(key: Key, patient: Patient, policy: RotationPolicy, reading: Readi
     needed = {State.PUBLISHED: key.published_at, State.ACTIVE: key.activated_at, State.RETIRING: key.retiring_at,
               State.RETIRED: key.retired_at, State.REVOKED: key.revoked_at}  # fmt: skip
     if order != sorted(order) or needed.get(key.state, 0) is None:
-        yield Finding("instants", "its instants are missing or out of order (I8)", key.kid)
+        yield Finding("instants", "its instants are missing or out of order", key.kid)
     born = next((entry.generation for entry, _ in patient.audit if entry.kid == key.kid), 1)
     # Only the keys that a realm is born with were in every JWKS that it ever served.
     absent = key.last_absent_at
     if key.published_at is not None and (born > 1 if absent is None else absent < key.published_at):
-        yield Finding("instants", "a JWKS without it was served later than it says (I1)", key.kid)
+        yield Finding("instants", "a JWKS without it was served later than it says", key.kid)
     if max(order) > reading.now + policy.clock_error and key.state not in (State.RETIRED, State.REVOKED):
-        yield Finding("instants", "something happened to it in the future (I8)", key.kid)
+        yield Finding("instants", "something happened to it in the future", key.kid)
 
 
 def _bounds(key: Key, _patient: Patient, policy: RotationPolicy, reading: Reading) -> Iterator[Finding]:
@@ -123,30 +123,30 @@ def _bounds(key: Key, _patient: Patient, policy: RotationPolicy, reading: Readin
         # The policy may have been longer then, never shorter than none.
         least = (key.retiring_at or 0) + key.max_lifetime
         if key.max_exp_bound is None or key.not_signed_after is None or key.max_exp_bound < least:
-            yield Finding("bound", "its last token would outlive it (I1)", key.kid)
+            yield Finding("bound", "its last token would outlive it", key.kid)
         elif key.max_exp_bound != key.not_signed_after + key.max_lifetime:
             yield Finding("bound", "its bound is not that of its last signature: it would be pruned late", key.kid)
         elif reading.now > droppable_at(key, policy) + policy.rotation_interval and not key.held:
             yield Finding("prune_overdue", "could have left the JWKS long ago; see flask keys prune", key.kid)
     early = key.state is State.RETIRED and (key.retired_at or 0) < (key.max_exp_bound or 0)
     if early and reading.now < droppable_at(key, policy):
-        yield Finding("orphans", "left the JWKS while its tokens may be alive (I1)", key.kid)
+        yield Finding("orphans", "left the JWKS while its tokens may be alive", key.kid)
 
 
 def _public_half(key: Key, _patient: Patient, _policy: RotationPolicy, _reading: Reading) -> Iterator[Finding]:
     if _PRIVATE & key.public_jwk.keys():
-        yield Finding("private_member", "its public half holds a private member (I6)", key.kid)
+        yield Finding("private_member", "its public half holds a private member", key.kid)
         return
     if key.alg not in ALGORITHMS:
         return  # of a later version
     if key.public_jwk.keys() - _PUBLIC:
-        yield Finding("material", "its public half holds members that none of ours has (I5)", key.kid)
+        yield Finding("material", "its public half holds members that none of ours has", key.kid)
     try:
         thumbprint = jws.import_public(key.public_jwk).thumbprint()
     except JWSError:
         thumbprint = None
     if thumbprint != key.thumbprint or key.public_jwk.get("kid") != key.kid or key.public_jwk.get("alg") != key.alg:
-        yield Finding("material", "its public half is not the one it was named for (I5)", key.kid)
+        yield Finding("material", "its public half is not the one it was named for", key.kid)
 
 
 def _vouched_for(key: Key, sealer: Sealer) -> Iterator[Finding]:
@@ -182,12 +182,12 @@ def _private_half(key: Key, sealer: Sealer) -> Iterator[Finding]:
     try:
         signed = jws.sign({"canary": True}, open_signer(key, sealer), "canary")
     except SealingError as error:
-        yield Finding("cannot_open", f"{error} (I7)", key.kid)
+        yield Finding("cannot_open", f"{error}", key.kid)
         return
     except ValueError:
-        yield Finding("cannot_open", "what was sealed is no private key of its algorithm (I7)", key.kid)
+        yield Finding("cannot_open", "what was sealed is no private key of its algorithm", key.kid)
         return
     try:
         jws.verify(jws.peek(signed), jws.verification_key(dict(key.public_jwk)))
     except JWSError:
-        yield Finding("canary", "what it signs does not verify under what it publishes (I4)", key.kid)
+        yield Finding("canary", "what it signs does not verify under what it publishes", key.kid)

@@ -73,6 +73,7 @@ FLOORS: list[tuple[str, set[str], set[str]]] = [
         {"realmint.protocol", "keys", "issuer.values", "issuer.db", "issuer.stores", "issuer.log", "issuer.marks", "issuer.failures", "issuer.bounded", "issuer.memory", "issuer.poll", "issuer.directory", "issuer.verifier"},
         {"sqlalchemy"},
     ),
+    ("issuer.cli.tokens", {"realmint.protocol", "realmint.transport", "keys", "issuer"}, {"click"}),
     ("issuer", {"realmint.protocol", "keys", "issuer"}, {"flask", "werkzeug", "authlib", "sqlalchemy", "alembic", "click"}),
     ("app", {"issuer", "keys", "realmint.protocol"}, {"flask", "click"}),
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The commands: flask realms, clients, keys and db. Each turns what is said into one call and prints the answer."""
+"""The commands, a file for each group. Each turns what is said into one call and prints the answer."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from issuer import bootstrap, log, provisioning, stores
-from issuer.cli import clients, db, realms, run
+from issuer.cli import clients, db, realms, run, tokens
 from issuer.cli.refusals import translate
 from issuer.db import record_change
 from issuer.postgresql import COMMAND_SECONDS
@@ -27,6 +27,7 @@ def register(app: flask.Flask, runtime: Runtime) -> None:
     app.cli.add_command(realms.group(runtime))
     app.cli.add_command(clients.group(runtime))
     app.cli.add_command(keys_cli.group(_keys_wiring(runtime), translate))
+    app.cli.add_command(tokens.group(runtime))
     app.cli.add_command(db.group(runtime))
 
 
@@ -92,4 +93,5 @@ def _keys_wiring(runtime: Runtime) -> keys_cli.Wiring:
         report=lambda name, fields: log.event(name, **fields),
         prepare=runtime.prepare_change,
         private_files=runtime.private_files,
+        looked_at=lambda: f"database  {runtime.database.shown()}\nbase URL  {runtime.settings.base_url}",
     )

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from issuer.cli.realms import check_audiences, scope_list
+from issuer.cli.realms import check_audiences, check_fits, scope_list
 from issuer.client_auth import AUTH_METHODS
 from issuer.clients import MARKERS
 from issuer.grants import GRANTS_BY_NAME
@@ -56,6 +56,7 @@ def client_values(given: dict[str, Any], current: dict[str, Any], realm: Realm) 
 
 
 def _check_against_realm(merged: dict[str, Any], realm: Realm) -> None:
+    check_fits(merged["default_scopes"], merged["default_audience"])
     if not set(merged["default_scopes"]) <= set(merged["scopes"]) - MARKERS:
         raise click.UsageError("--default-scope must be among --scope, and no marker")
     if merged["signing_alg"] and merged["signing_alg"] not in realm.signing_algs:

@@ -66,7 +66,7 @@ def _add_create(commands: click.Group, runtime: Runtime) -> None:
         """A new client; prints its client_id and its client_secret, once."""
         imported = client_secrets.read_secret() if secret_stdin else None
         check_shown()
-        runtime.prepare_change(dry_run)
+        runtime.prepare_change(dry_run, creates=True)
         defaults = dict(provisioning.CLIENT_DEFAULTS)
         try:
             made = provisioning.create_client(

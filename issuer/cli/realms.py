@@ -1,5 +1,6 @@
 """flask realms: creating and changing realms."""
 
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
@@ -40,7 +41,7 @@ from keys.console import (
 from keys.key import ALGORITHMS, RSA_BITS
 from keys.plan import NOTHING, Plan, Situation
 from keys.policy import read_clock
-from realmint.protocol.names import ScopeError, parse_scope
+from realmint.protocol.names import MAX_SCOPE, ScopeError, parse_scope
 
 _COLUMNS = ("realm", "enabled", "access_token_lifetime", "token_format", "created_at", "signing_algs")
 
@@ -84,6 +85,7 @@ def _values(runtime: Runtime, given: dict[str, Any], current: dict[str, Any]) ->
         values["default_audience"] = words(values["default_audience"])
         check_audiences(values["default_audience"])
     merged = {**current, **values}
+    check_fits(merged["default_scopes"], merged["default_audience"])
     if merged["access_token_lifetime"] > merged["max_access_token_lifetime"]:
         raise click.UsageError("--access-token-lifetime may not exceed --max-access-token-lifetime")
     if merged["max_access_token_lifetime"] >= runtime.settings.rotation.rotation_interval:
@@ -99,12 +101,31 @@ def check_audiences(given: Iterable[str]) -> None:
 
 
 def scope_list(given: tuple[str, ...]) -> list[str]:
-    """Scope values of an option that repeats. Raises a usage error for one outside the grammar."""
+    """Scope values of an option that repeats. Raises a usage error for one outside the grammar, and for too many."""
     values = words(given)
+    for value in values:
+        if "," in value:
+            click.echo(f"Warning: {value!r} is one scope value; several are separated by spaces", err=True)
+    length = len(" ".join(values))
+    if length > MAX_SCOPE:
+        raise click.UsageError(f"all scope values have {length} characters; no request can name more than {MAX_SCOPE}")
     try:
         return list(parse_scope(" ".join(values))) if values else []
     except ScopeError:
         raise click.UsageError("a scope value has only visible ASCII without quotes and backslashes") from None
+
+
+def check_fits(default_scopes: Iterable[str], default_audience: Iterable[str]) -> None:
+    """Raises a usage error for defaults that no token could hold: those stand in it all together."""
+    length = len(" ".join(default_scopes)) + len(json.dumps(list(default_audience)))
+    if length > MAX_DEFAULTS:
+        raise click.UsageError(
+            f"default scopes and audiences have {length} characters; a token holds {MAX_DEFAULTS} of them at most"
+        )
+
+
+MAX_DEFAULTS = 5000
+"""What is left of MAX_TOKEN for them, encoded, beside the other claims and the longest signature."""
 
 
 def _add_create(commands: click.Group, runtime: Runtime) -> None:
@@ -115,7 +136,7 @@ def _add_create(commands: click.Group, runtime: Runtime) -> None:
     def create(path: str, as_json: bool, dry_run: bool, if_missing: bool, **given: Any) -> None:
         """A new realm with an active key and a standby for each algorithm. `/` is the root realm."""
         values = _values(runtime, given, dict(REALM_DEFAULTS))
-        runtime.prepare_change(dry_run, root_realm=path != "/")
+        runtime.prepare_change(dry_run, creates=True, root_realm=path != "/")
         try:
             realm = provisioning.create_realm(runtime, path, values, operator())
         except stores.NameTaken:

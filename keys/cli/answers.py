@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from keys import store
 from keys.cli.wiring import KeyRealm, Outcome, Wiring, one_realm
-from keys.console import REHEARSED, Refused, print_json, refusal, say
+from keys.console import REHEARSED, Refused, be_quiet, print_json, refusal, say
 
 
 def over_realms(
@@ -20,11 +20,13 @@ def over_realms(
     *,
     every: bool,
     observe: bool,
+    quiet: bool,
 ) -> None:
     """Runs a command over one realm or all of them. With several, one that is refused holds no other up.
 
     Exits with the code of the first that was refused. With `observe`, a routine leaves a mark of the time it ran at.
     """
+    be_quiet(quiet)
     if not every:
         shown = [run(one_realm(wiring, realm_path))]
         code = 0
@@ -33,9 +35,11 @@ def over_realms(
     if observe:
         with wiring.database.change() as connection:
             store.observe(connection, wiring.database.now(connection), 2 * wiring.policy.rotation_interval)
-    if as_json:
+    if quiet:
+        shown = [row for row in shown if "error" in row]
+    if as_json and not (quiet and not shown):
         print_json(shown if every else shown[0])
-    else:
+    elif not as_json:
         for row in shown:
             print_steps(row, "nothing is due")
     click.get_current_context().exit(code)

@@ -62,14 +62,14 @@ def _add_publish(commands: Commands, wiring: Wiring) -> None:
 
 def _add_rotate(commands: Commands, wiring: Wiring) -> None:
     @commands.command("rotate")
-    @options("realm", "json", "dry_run", "force", "reason")
+    @options("realm", "json", "dry_run", "force", "reason", "quiet")
     @click.option("--all", "every", is_flag=True, help="Every realm.")
     @click.option("--alg", type=_ALGS, help="Only the keys of this algorithm.")
     @click.option("--if-due", is_flag=True, help="Only keys that have signed for KEY_ROTATION_INTERVAL.")
     @click.option("--expect-generation", type=int, help="Exit 5 unless the keys stand at this generation.")
     def rotate(
         realm_path: str, as_json: bool, dry_run: bool, force: bool, reason: str | None, every: bool, alg: str | None,
-        if_due: bool, expect_generation: int | None,
+        if_due: bool, expect_generation: int | None, quiet: bool,
     ) -> None:  # fmt: skip
         """Promotes the standby, demotes the active key and publishes the next standby, in one transaction.
 
@@ -87,7 +87,7 @@ def _add_rotate(commands: Commands, wiring: Wiring) -> None:
         def run(find: Callable[[Connection], KeyRealm]) -> dict[str, Any]:
             return _rotated(_rotate(wiring, find, alg, if_due=if_due, ask=ask))
 
-        over_realms(wiring, run, realm_path, as_json, every=every, observe=if_due and not dry_run)
+        over_realms(wiring, run, realm_path, as_json, every=every, observe=if_due and not dry_run, quiet=quiet)
 
 
 def _rotate(
@@ -187,16 +187,16 @@ def _add_holds(commands: Commands, wiring: Wiring) -> None:
 
 def _add_prune(commands: Commands, wiring: Wiring) -> None:
     @commands.command("prune")
-    @options("realm", "json", "dry_run", "force", "reason")
+    @options("realm", "json", "dry_run", "reason", "quiet")
+    @click.option("--force", is_flag=True, help="The clock is right, though it leapt or fell back; goes with --reason.")
     @click.option("--all", "every", is_flag=True, help="Every realm.")
     @click.option("--older-than", type=Duration(), default=0, help="Only keys that could have gone this long ago.")
     def prune(
-        realm_path: str, as_json: bool, dry_run: bool, force: bool, reason: str | None, every: bool, older_than: int
-    ) -> None:
+        realm_path: str, as_json: bool, dry_run: bool, force: bool, reason: str | None, every: bool, older_than: int,
+        quiet: bool,
+    ) -> None:  # fmt: skip
         """Retiring keys whose last token has died leave the JWKS; their private halves are erased, their names stay
-        blocked. A held key stays, whatever is said.
-
-        --force --reason says that the clock is right where it leapt or fell back; it passes no other gate.
+        blocked. A held key stays, and so does one whose tokens may be alive: no option passes that gate.
         """
         check_force(force, reason)
         wiring.prepare(dry_run)
@@ -211,7 +211,7 @@ def _add_prune(commands: Commands, wiring: Wiring) -> None:
         def run(find: Callable[[Connection], KeyRealm]) -> dict[str, Any]:
             return carry_out(wiring, find, decide, ask).shape()
 
-        over_realms(wiring, run, realm_path, as_json, every=every, observe=not dry_run)
+        over_realms(wiring, run, realm_path, as_json, every=every, observe=not dry_run, quiet=quiet)
 
 
 def algs_of(realm: KeyRealm, alg: str | None) -> tuple[str, ...]:

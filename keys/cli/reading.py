@@ -1,7 +1,7 @@
 """flask keys list, show, audit and doctor: what is there, what happened to it, and whether it is sound."""
 
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from keys import store
 from keys.audit import broken_at
 from keys.cli.wiring import KeyRealm, Seen, Wiring, look, one_realm
-from keys.console import NAME, PATH, Commands, Exit, options, print_fields, print_json, print_table, say, span
+from keys.console import NAME, PATH, Commands, Exit, be_quiet, options, print_fields, print_json, print_table, say, span
 from keys.doctor import Finding, Patient, examine
 from keys.key import Key, State, public_pem
 from keys.policy import droppable_at, promotable_at
@@ -103,23 +103,28 @@ def _add_audit(commands: Commands, wiring: Wiring) -> None:
 def _add_doctor(commands: Commands, wiring: Wiring) -> None:
     @commands.command("doctor")
     @click.option("--realm", "realm_path", type=PATH, help="Only this realm.")
-    @options("json")
+    @options("json", "quiet")
     @_full
     @click.pass_context
-    def doctor(context: click.Context, realm_path: str | None, as_json: bool, full: bool) -> None:
+    def doctor(context: click.Context, realm_path: str | None, as_json: bool, quiet: bool, full: bool) -> None:
         """Looks for whatever could break a verifier: states, bounds, sealed halves, a signature by each key, clocks,
         file modes, the audit. For cron and CI: exits 1 when it finds something."""
+        be_quiet(quiet)
         found = [{"realm": None, **asdict(finding)} for finding in _machine(wiring)]
         sealer = _sealer(wiring)
         with wiring.database.read() as connection:
             realms = [wiring.find_realm(connection, realm_path)] if realm_path else wiring.list_realms(connection)
+            found += [{"realm": None, **asdict(finding)} for finding in _realms(realms, realm_path)]
             for realm in realms:
                 found += [
                     {"realm": realm.path, **asdict(finding)} for finding in _realm(wiring, connection, realm, sealer)
                 ]
+        if quiet and not found:
+            return
         if as_json:
             print_json(found)
         else:
+            say(wiring.looked_at())
             names = _names((row["kid"] for row in found if row["kid"]), full=full)
             print_table(
                 [row | {"kid": names.get(row["kid"])} for row in found],
@@ -153,13 +158,21 @@ def _machine(wiring: Wiring) -> Iterator[Finding]:
     try:
         wiring.sealer()
     except SealingError as error:
-        yield Finding("key_encryption_key", f"{error} (I7)")
+        yield Finding("key_encryption_key", f"{error}")
     for path in wiring.private_files():
         yield from _private(path)
     with wiring.database.read() as connection:
         apart = wiring.clock() - wiring.database.now(connection)
     if abs(apart) > wiring.policy.clock_error:
-        yield Finding("clocks", f"this machine's clock and the database's are {abs(apart)} s apart (I8)")
+        yield Finding("clocks", f"this machine's clock and the database's are {abs(apart)} s apart")
+
+
+def _realms(realms: Sequence[KeyRealm], said: str | None) -> Iterator[Finding]:
+    """A database that is merely empty is sound in all else, and mostly not the one that was meant."""
+    if not realms:
+        yield Finding("no_realm", "there is no realm; see flask realms create, and whether this is the right database")
+    elif said is None and not any(realm.path == "/" for realm in realms):
+        yield Finding("no_root_realm", "there is no root realm, so no process is ever ready: flask realms create /")
 
 
 def _private(path: Path) -> Iterator[Finding]:

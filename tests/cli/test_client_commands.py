@@ -191,3 +191,29 @@ def test_dry_run_makes_no_client_and_shows_no_secret(issuer: Issuer) -> None:
     assert "client_secret" not in shown
     issuer.runtime.database.rehearsing = False
     assert issuer.run("clients list") == []
+
+
+def test_a_comma_in_a_scope_is_warned_of(issuer: Issuer) -> None:
+    made = issuer.command("clients create svc --scope a,b")
+    assert (made.exit_code, "is one scope value; several are separated by spaces" in made.stderr) == (0, True)
+    assert issuer.run("clients show svc")["scopes"] == ["a,b"]
+
+
+@pytest.mark.parametrize("option", ["--scope", "--default-audience", "--scope x --default-scope"])
+def test_what_no_token_or_request_could_hold_is_refused_with_the_reason(issuer: Issuer, option: str) -> None:
+    values = " ".join(f"https://api-number-{n}.example" for n in range(300))
+    for command in ("clients create svc", "realms update /"):
+        refused = issuer.command(f"{command} {option} '{values}'")
+        assert refused.exit_code == 2
+        assert re.search(r"have [0-9]{4,5} characters; (no request can name|a token holds)", refused.output), (
+            refused.output
+        )
+    assert issuer.run("clients list") == []
+
+
+def test_the_longest_defaults_that_are_accepted_fit_a_token(issuer: Issuer) -> None:
+    audiences = " ".join(f"https://api-{n:03}.example" for n in range(70))
+    scopes = " ".join(f"scope:{n:03}" for n in range(300))
+    options = f"--default-audience '{audiences}' --scope '{scopes}' --default-scope '{scopes[:2699]}'"
+    caller = issuer.client("svc", options)
+    assert len(claims(issuer.token(caller))["aud"]) == 70

@@ -39,6 +39,7 @@ def on_a_terminal(
 
 def test_184_a_key_is_revoked_when_its_name_was_typed_and_not_otherwise(tmp_path: Path) -> None:
     deployment = Deployment(tmp_path)
+    deployment.run("realms create /")
     kid = deployment.run("keys generate --pending")["steps"][0]["kid"]
     code, shown = on_a_terminal(deployment, f"keys revoke {kid[:8]} --reason test", "wrong!")
     assert (code, "not confirmed; nothing was changed" in shown) == (130, True)
@@ -53,6 +54,7 @@ def test_184_a_key_is_revoked_when_its_name_was_typed_and_not_otherwise(tmp_path
 
 def test_189_a_passphrase_is_asked_for_twice_and_never_shown(tmp_path: Path) -> None:
     deployment = Deployment(tmp_path)
+    deployment.run("realms create /")
     kid = deployment.run("keys generate --pending")["steps"][0]["kid"]
     out = tmp_path / "key.jwe"
     passphrase = "correct horse battery"
@@ -63,6 +65,7 @@ def test_189_a_passphrase_is_asked_for_twice_and_never_shown(tmp_path: Path) -> 
     assert read_key(out.read_bytes(), passphrase.encode(), None, None).kid == kid
     # Read back, it is asked for once.
     other = Deployment(tmp_path / "other")
+    other.run("realms create /")
     code, shown = on_a_terminal(other, f"keys import {out} --pending", passphrase)
     assert code == 0, shown
     assert passphrase not in shown

@@ -146,7 +146,9 @@ def rotated(stored_issuer: Issuer) -> Issuer:
 
 def test_a_sound_store_has_no_findings(rotated: Issuer) -> None:
     result = rotated.command("keys doctor")
-    assert (result.exit_code, result.stdout) == (0, "2 realms are sound\n")
+    *where, said = result.stdout.splitlines()
+    assert (result.exit_code, said) == (0, "2 realms are sound")
+    assert where == [f"database  {rotated.runtime.database.shown()}", "base URL  https://issuer.example"]
     assert rotated.run("keys doctor") == []
 
 

@@ -1,0 +1,109 @@
+"""flask tokens: what a client gets from the running issuer."""
+
+import base64
+import json
+import sys
+from typing import Any
+from urllib.parse import quote_plus, urlencode
+
+import click
+
+from issuer.cli.client_secrets import read_secret
+from issuer.cli.refusals import translate
+from issuer.realms import Addresses
+from issuer.runtime import Runtime
+from keys.console import NAME, Commands, Exit, Refused, is_terminal, options, print_json, say
+from realmint.protocol import jws
+from realmint.protocol.jws import JWSError
+from realmint.protocol.names import FORM_MEDIA_TYPE
+from realmint.transport import HTTPTransport, Request, TransportError, is_secure
+
+MAX_ANSWER = 65536
+
+
+def group(runtime: Runtime) -> click.Group:
+    """The command group over `runtime`."""
+    commands = Commands("tokens", help="Access tokens.", translate=translate)
+    _add_get(commands, runtime)
+    return commands
+
+
+def _add_get(commands: click.Group, runtime: Runtime) -> None:
+    @commands.command("get")
+    @click.argument("client_id", type=NAME)
+    @click.option("--scope", multiple=True, help="What to ask for; repeats, or a space-separated list.")
+    @click.option("--resource", multiple=True, help="Which API it is for (RFC 8707); repeats.")
+    @click.option("--audience", multiple=True, help="The same by plain name; repeats.")
+    @click.option("--decode", is_flag=True, help="Show header and claims instead of the token.")
+    @options("realm", "json")
+    def get(
+        client_id: str, scope: tuple[str, ...], resource: tuple[str, ...], audience: tuple[str, ...], decode: bool,
+        realm_path: str, as_json: bool,
+    ) -> None:  # fmt: skip
+        """Asks the running issuer for a token, as CLIENT_ID, and prints it.
+
+        The secret comes from standard input, or is asked for at a terminal.
+        """
+        form = [("grant_type", "client_credentials"), *(("scope", value) for value in _joined(scope))]
+        form += [("resource", value) for value in resource] + [("audience", value) for value in audience]
+        endpoint = Addresses(runtime.settings.base_url, realm_path).endpoint("/access_token")
+        answer = _ask(endpoint, client_id, _secret(), urlencode(form).encode())
+        _show(answer, decode=decode, as_json=as_json)
+
+
+def _joined(values: tuple[str, ...]) -> tuple[str, ...]:
+    return (" ".join(values),) if values else ()
+
+
+def _secret() -> str:
+    if is_terminal(sys.stdin):
+        return str(click.prompt("Client secret", hide_input=True, err=True))
+    return read_secret()
+
+
+def _ask(endpoint: str, client_id: str, secret: str, body: bytes) -> dict[str, Any]:
+    """The token response. Raises Refused: exit code 6 when nobody answers, 1 when the issuer refuses."""
+    if not is_secure(endpoint):
+        raise Refused("unreachable", f"a secret is not sent over plain http: {endpoint}", Exit.USAGE)
+    pair = f"{quote_plus(client_id)}:{quote_plus(secret, errors='surrogateescape')}"  # RFC 6749 section 2.3.1
+    headers = {
+        "Authorization": "Basic " + base64.b64encode(pair.encode("utf-8", "surrogateescape")).decode(),
+        "Content-Type": FORM_MEDIA_TYPE,
+        "Accept": "application/json",
+    }
+    transport = HTTPTransport()
+    try:
+        answer = transport(Request("POST", endpoint, headers, body, MAX_ANSWER))
+    except TransportError as error:
+        message = f"nobody answers at {endpoint} ({error}); is the issuer running there?"
+        raise Refused("unreachable", message, Exit.STORE) from None
+    finally:
+        transport.close()
+    try:
+        document: dict[str, Any] = jws.parse_object(answer.body)
+    except JWSError:
+        raise Refused("unreachable", f"what answers at {endpoint} is no issuer", Exit.STORE) from None
+    if answer.status != 200:
+        message = f"{answer.status} {document.get('error')}: {document.get('error_description')}"
+        raise Refused(str(document.get("error")), message, Exit.FINDINGS, status=answer.status)
+    return document
+
+
+def _show(answer: dict[str, Any], *, decode: bool, as_json: bool) -> None:
+    token = str(answer["access_token"])
+    decoded = _decoded(token) if decode else {}
+    if as_json:
+        print_json({**answer, **decoded})
+    elif not decode:
+        say(token)
+    else:
+        for name, members in decoded.items():
+            say(f"{name} {json.dumps(members, indent=2)}")
+
+
+def _decoded(token: str) -> dict[str, Any]:
+    try:
+        read = jws.peek(token)
+    except JWSError:
+        return {"header": None, "claims": None}
+    return {"header": dict(read.header), "claims": dict(read.claims)}
