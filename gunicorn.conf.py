@@ -62,7 +62,9 @@ def on_starting(server: Any) -> None:
 
     try:
         # Made anew and let go of again: what a worker serves is made in the worker, unless --preload says otherwise.
-        check_before_serving(server.app.load().extensions["realmint"])
+        runtime = getattr(server.app.load(), "extensions", {}).get("realmint")
+        if runtime is not None:  # gunicorn reads this file for whatever is started in this folder
+            check_before_serving(runtime)
     except ClickException as refused:
         refused.show()
         sys.exit(refused.exit_code)

@@ -67,7 +67,7 @@ def api_server(folder: Path, issuer: Deployment, api_client: tuple[str, str]) ->
     (folder / "guarded_api.py").write_text(API)
     credentials = {"ISSUER": issuer.issuer(), "API_CLIENT_ID": api_client[0], "API_CLIENT_SECRET": api_client[1]}
     deployment.environ |= credentials | {"PYTHONPATH": f"{folder}:{Path.cwd()}"}
-    command = [str(BIN / "gunicorn"), "--preload", "--workers", "4", "--worker-class", "gthread", "--threads", "4",
+    command = [str(BIN / "gunicorn"), "--config", os.devnull, "--preload", "--workers", "4", "--worker-class", "gthread", "--threads", "4",
                "--bind", f"127.0.0.1:{deployment.port}", "--no-control-socket", "guarded_api:application"]  # fmt: skip
     with deployment.process(
         command, "/.well-known/oauth-protected-resource", base=f"http://127.0.0.1:{deployment.port}"

@@ -19,7 +19,7 @@ def test_commands_tokens_and_introspection_work_through_a_pooler(
         if os.environ.get("CI"):
             pytest.fail("CI must have PgBouncer: apt-get install pgbouncer")
         pytest.skip("no PgBouncer on this machine (apt-get install pgbouncer)")
-    with pgbouncer.pgbouncer(postgres_server, postgres_server.create_database(), tmp_path / "pooler", mode) as url:
+    with pgbouncer.pgbouncer(postgres_server, postgres_server.create_database(), mode) as url:
         deployment = Deployment(tmp_path / "node", DATABASE_URL=url, KEK=KEK, LOG_LEVEL="WARNING")
         for line in ("db upgrade", "realms create /", "keys rotate", "keys doctor", "realms list"):
             result = deployment.command(line)

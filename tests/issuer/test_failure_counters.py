@@ -63,7 +63,7 @@ def test_46_a_full_disk_is_counted_in_memory_with_one_warning_and_shared_again_w
         check_counts_alone(one)
         check_counts_alone(other)
         assert descriptors() == open_before
-        assert [line.partition(" ")[2].strip() for line in lines.text] == [
+        assert [line.split(" ", 2)[2].strip() for line in lines.text] == [
             'failures_not_shared reason="No space left on device"'
         ] * 2
     assert not shared(one, other, NOW + 59, "too soon")

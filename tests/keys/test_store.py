@@ -83,7 +83,7 @@ def test_a_rotation_that_breaks_off_leaves_the_old_state_whole(stored_issuer: Is
     assert rotate(stored_issuer, before[0])
 
 
-def test_a_row_moved_to_another_realm_does_not_open(stored_issuer: Issuer) -> None:
+def test_a_row_moved_to_another_realm_neither_signs_nor_is_shown(stored_issuer: Issuer) -> None:
     stored_issuer.run("realms create /other")
     with stored_issuer.runtime.database.write() as connection:
         connection.execute(store.keys.delete().where(store.keys.c.realm_id == 2))
@@ -91,7 +91,7 @@ def test_a_row_moved_to_another_realm_does_not_open(stored_issuer: Issuer) -> No
     with stored_issuer.runtime.database.read() as connection:
         moved = store.load(connection, 2)
     snapshot = key_set(moved.keys, moved.generation, stored_issuer.runtime.sealer())
-    assert (snapshot.signers, snapshot.unsealed) == ({}, False)
+    assert (snapshot.signers, snapshot.published, len(snapshot.foreign)) == ({}, {}, 2)
 
 
 def test_raising_the_longest_lifetime_raises_it_on_the_signing_key_first_and_never_lowers_it(

@@ -4,6 +4,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,12 +21,12 @@ def find() -> str | None:
 
 
 @contextmanager
-def pgbouncer(server: postgres.Server, database: str, folder: Path, mode: str) -> Iterator[str]:
+def pgbouncer(server: postgres.Server, database: str, mode: str) -> Iterator[str]:
     """The URL of a database through the pooler, until the block ends."""
     binary = find()
     assert binary
     port = free_port()
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="realmint-pgb-", dir="/tmp"))  # its user reads nothing below a test's own
     (folder / "users").write_text('"realmint" ""\n')
     (folder / "pgbouncer.ini").write_text(
         f"[databases]\n{database} = host={Path(server.socket).parent} dbname={database} user=realmint\n"
@@ -37,8 +38,6 @@ def pgbouncer(server: postgres.Server, database: str, folder: Path, mode: str) -
         owner = pwd.getpwnam("postgres")
         for path in (folder, *folder.iterdir()):
             os.chown(path, owner.pw_uid, owner.pw_gid)
-        for parent in folder.parents[:3]:
-            parent.chmod(parent.stat().st_mode | 0o011)
         as_user = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
     process = subprocess.Popen(
         [binary, str(folder / "pgbouncer.ini")],
@@ -60,3 +59,4 @@ def pgbouncer(server: postgres.Server, database: str, folder: Path, mode: str) -
     finally:
         process.terminate()
         process.wait(10)
+        shutil.rmtree(folder, ignore_errors=True)
