@@ -1,5 +1,6 @@
 """The classic client credentials flow, live: three processes, six steps; then the same without asking anybody."""
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -95,3 +96,24 @@ def test_the_same_api_checks_from_the_jwks_alone_and_asks_nobody(tmp_path: Path)
     with orders_api(deployment.issuer(), tmp_path) as orders:
         assert call(orders, token).status == 503  # a fresh process that never saw the keys cannot decide
         assert call(orders, forged).status in {401, 503}
+
+
+def test_the_first_token_opens_the_first_api_that_the_readme_shows(tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text()
+    shown = readme[readme.index("```python\n") + len("```python\n") :].partition("```")[0]
+    assert shown == (ROOT / "examples" / "hello.py").read_text()
+    deployment = Deployment(tmp_path)
+    (tmp_path / "hello.py").write_text(shown.replace("http://127.0.0.1:5000", deployment.base_url))
+    with deployment.serving():
+        first = json.loads((tmp_path / "instance" / "first-client.json").read_text())
+        got = deployment.command("tokens get myClient --scope write", first["client_secret"])
+        assert got.returncode == 0, got.stderr
+        api = Deployment(tmp_path / "api")
+        command = [str(BIN / "flask"), "--app", str(tmp_path / "hello.py"), "run", "--port", str(api.port)]
+        with api.process(command, "/.well-known/oauth-protected-resource/oauth2/realms/root"):
+            answers = [
+                urllib3.request("GET", f"{api.base_url}/hello", headers=headers)
+                for headers in ({"Authorization": f"Bearer {got.stdout.strip()}"}, {})
+            ]
+    assert [(answer.status, answer.json()) for answer in answers[:1]] == [(200, {"hello": "myClient"})]
+    assert (answers[1].status, 'scope="write"' in answers[1].headers["WWW-Authenticate"]) == (401, True)

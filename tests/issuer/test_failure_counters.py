@@ -68,7 +68,7 @@ def test_46_a_full_disk_is_counted_in_memory_with_one_warning_and_shared_again_w
         ] * 2
     assert not shared(one, other, NOW + 59, "too soon")
     assert shared(one, other, NOW + 60 + 59)
-    assert [line.split()[1] for line in lines.text[2:]] == ["failures_shared_again"] * 2
+    assert [line.split()[2] for line in lines.text[2:]] == ["failures_shared_again"] * 2
     assert descriptors() == open_before + 2
     one.close()
     other.close()
