@@ -39,7 +39,8 @@ def empty_view() -> flask.Flask:
 
 def client(runtime: Runtime, realm: str = "/", client_id: str = "svc") -> tuple[str, str]:
     """A client that may read; its name and secret."""
-    made = provisioning.create_client(runtime, realm, client_id, {"scopes": ["read"], "default_scopes": ["read"]})
+    may = {"scopes": ["read"], "default_scopes": ["read"]}
+    made = provisioning.create_client(runtime, realm, client_id, lambda _: may)
     assert made.secret is not None
     return client_id, made.secret
 

@@ -3,7 +3,8 @@
     python -m bench.many_realms [--realms 10000] [--clients 100000] [--database-url URL]
 
 Loads the realms into a fresh database (an SQLite file in a temporary folder unless a URL is given), then starts one
-worker process on it and one on a database with a single realm and client, and measures them in turns.
+worker process on it and one on a database with a single realm and client, and measures them in turns. Then every client
+of every realm gets a token, twice: what the second round asks the database, and what one of each takes in memory.
 """
 
 import argparse
@@ -17,6 +18,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy import event
 
 from bench import harness
 from issuer import schema
@@ -107,11 +110,39 @@ def worker(url: str, folder: Path, secret: str) -> Iterator[float]:
     call()
     yield time.perf_counter() - started
     yield resident_mib()
-    for _ in sys.stdin:
+    for line in sys.stdin:
+        if line.startswith("visit"):
+            yield from visit(app, secret, *map(int, line.split()[1:]))
+            continue
         batch = time.perf_counter()
         for _ in range(200):
             call()
         yield (time.perf_counter() - batch) / 200 * 1e6
+
+
+def visit(app: Any, secret: str, realm_count: int, client_count: int) -> Iterator[float]:
+    """A token for every client, twice: µs each the first time and the second, statements in the second, MiB after."""
+    statements = 0
+
+    def count(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        nonlocal statements
+        statements += "change_head" not in statement  # the poll's own
+
+    calls = [
+        harness.token(app, (f"c{n}", secret), f"/oauth2/realms/root/realms/r{(n - 1) % realm_count + 1}/access_token")
+        for n in range(1, client_count + 1)
+    ]
+    before = resident_mib()
+    for _ in range(2):
+        event.listen(app.extensions["realmint"].database.engine, "before_cursor_execute", count)
+        statements = 0
+        started = time.perf_counter()
+        for call in calls:
+            call()
+        yield (time.perf_counter() - started) / client_count * 1e6
+        event.remove(app.extensions["realmint"].database.engine, "before_cursor_execute", count)
+    yield statements
+    yield resident_mib() - before
 
 
 def resident_mib() -> float:
@@ -136,6 +167,12 @@ class Worker:
         self.process.stdin.write("\n")
         self.process.stdin.flush()
         return self._line()
+
+    def visit(self, realm_count: int, client_count: int) -> tuple[float, float, float, float]:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"visit {realm_count} {client_count}\n")
+        self.process.stdin.flush()
+        return self._line(), self._line(), self._line(), self._line()
 
     def stop(self) -> None:
         assert self.process.stdin is not None
@@ -167,11 +204,14 @@ def main() -> None:
         batches = [(one.batch(), many.batch()) for _ in range(31)][1:]
         ratio = sorted(b / a for a, b in batches)[len(batches) // 2]
         medians = [sorted(times)[len(times) // 2] for times in zip(*batches, strict=True)]
+        cold, warm, statements, grown = many.visit(arguments.realms, arguments.clients)
         for process in (one, many):
             process.stop()
     print(f"{'realms':>8}{'clients':>9}{'start-up s':>12}{'memory MiB':>12}{'µs per token':>14}")
     print(f"{1:8}{1:9}{one.start_up:12.2f}{one.memory:12.1f}{medians[0]:14.0f}")
     print(f"{arguments.realms:8}{arguments.clients:9}{many.start_up:12.2f}{many.memory:12.1f}{medians[1]:14.0f}")
+    print(f"all {arguments.clients} clients in turn: {cold:.0f} µs each, the second time {warm:.0f}", end=" ")
+    print(f"and {statements:.0f} statements in all; {grown:.0f} MiB are held for them")
     print(f"a token costs {(ratio - 1) * 100:+.1f} % with all of them (median of {len(batches)} pairs of batches)")
 
 
