@@ -1,20 +1,27 @@
-"""The one HTTP call this library makes: bounded in time and size, no redirects, https or loopback only.
+"""The one HTTP call this library makes: bounded in time and size, no redirects, https or loopback only, fork-safe.
 
 Anything that can be called with a Request and returns a Response can stand in its place.
 """
 
 import ipaddress
+import re
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import urllib3
 
-from realmint.protocol import monotonic
+from realmint.connections import connection_pools, exchange, tls_context
+from realmint.lookups import Lookups, Resolve
+from realmint.protocol.fork import in_forked_child
 from realmint.version import __version__
 
-CONNECT_SECONDS = 1.0
 TOTAL_SECONDS = 3.0
+"""Longest exchange: name, connection, TLS, request and answer together, a second try included."""
+
+# What a URL is written with (RFC 3986 section 2). Anything else is read differently from one parser to the next.
+_URL = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+")
 
 
 class TransportError(Exception):
@@ -45,10 +52,13 @@ Transport = Callable[[Request], Response]
 
 
 def is_secure(url: str) -> bool:
-    """Whether `url` is https, or http to this machine."""
+    """Whether `url` is https, or http to this machine. Text that is no URL is not; nothing is raised for it."""
+    if not _URL.fullmatch(url):
+        return False
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
+        parts.port  # noqa: B018 - raises for a port that is none
     except ValueError:
         return False
     if parts.scheme == "https":
@@ -62,30 +72,39 @@ def is_secure(url: str) -> bool:
 
 
 class HTTPTransport:
-    """The transport over urllib3, with pooled connections. Safe to use from several threads."""
+    """The transport over urllib3, with pooled connections. Safe to use from several threads and across a fork.
 
-    def __init__(self) -> None:
-        self._pool = urllib3.PoolManager(
-            timeout=urllib3.Timeout(connect=CONNECT_SECONDS, total=TOTAL_SECONDS),
-            # One retry, and only where no connection was made (RFC 9110 section 9.2.2).
-            retries=urllib3.Retry(total=1, connect=1, read=0, redirect=0, status=0, other=0, backoff_factor=0),
-            maxsize=8,
-        )
+    timeout: longest exchange in seconds, its whole. resolve: asked for the addresses of a host, in a thread; what it
+    takes counts, but a resolver that hangs goes on hanging there. Not counted is a machine that is itself stopped.
+    """
+
+    def __init__(self, *, timeout: float = TOTAL_SECONDS, resolve: Resolve = socket.getaddrinfo) -> None:
+        if not timeout > 0:
+            raise ValueError("timeout must be above 0 seconds")
+        self._timeout = timeout
+        self._lookups = Lookups(resolve)
+        self._tls = tls_context()
+        self._pools = connection_pools(self._tls)
+        in_forked_child(self._forget_connections)
 
     def __call__(self, request: Request) -> Response:
         """Raises TransportError."""
         if not is_secure(request.url):
             raise TransportError("not https")
+        with exchange(self._timeout, self._lookups):
+            return self._exchange(request)
+
+    def _exchange(self, request: Request) -> Response:
         headers = {"Accept-Encoding": "gzip", "User-Agent": f"realmint/{__version__}", **request.headers}
         try:
-            answer = self._pool.request(
+            answer = self._pools.request(
                 request.method, request.url, headers=headers, body=request.body, redirect=False, preload_content=False
             )
         except (urllib3.exceptions.HTTPError, ValueError) as error:
             raise TransportError(type(error).__name__) from None
         try:
-            body = self._read(answer, request.max_bytes, monotonic() + TOTAL_SECONDS)
-        except (urllib3.exceptions.HTTPError, OSError) as error:
+            body = _read(answer, request.max_bytes)
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             answer.close()
             raise TransportError(type(error).__name__) from None
         except TransportError:
@@ -93,17 +112,20 @@ class HTTPTransport:
             raise
         return Response(answer.status, {name.lower(): value for name, value in answer.headers.items()}, body)
 
-    def _read(self, answer: urllib3.BaseHTTPResponse, max_bytes: int, deadline: float) -> bytes:
-        # A piece at a time, so that neither a drip nor a bomb lasts longer or grows larger than allowed.
-        body = bytearray()
-        while piece := answer.read1(8192, decode_content=True):
-            body += piece
-            if len(body) > max_bytes:
-                raise TransportError("answer too large")
-            if monotonic() > deadline:
-                raise TransportError("answer too slow")
-        return bytes(body)
-
     def close(self) -> None:
         """Lets go of every connection."""
-        self._pool.clear()
+        self._pools.clear()
+
+    def _forget_connections(self) -> None:
+        """In a forked child: the connections are its parent's, and their answers too."""
+        self._pools = connection_pools(self._tls)
+
+
+def _read(answer: urllib3.BaseHTTPResponse, max_bytes: int) -> bytes:
+    # A piece at a time, so that a bomb grows no larger than allowed.
+    body = bytearray()
+    while piece := answer.read1(8192, decode_content=True):
+        body += piece
+        if len(body) > max_bytes:
+            raise TransportError("answer too large")
+    return bytes(body)

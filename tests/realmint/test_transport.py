@@ -81,7 +81,7 @@ def server() -> Iterator[tuple[str, type[Misbehaving]]]:
 
 @pytest.fixture
 def transport() -> Iterator[HTTPTransport]:
-    made = HTTPTransport()
+    made = HTTPTransport(timeout=1)
     yield made
     made.close()
 
