@@ -121,7 +121,9 @@ def test_nobody_there_is_the_same_kind_of_failure(transport: HTTPTransport, url:
 @pytest.mark.parametrize(
     "url",
     ["http://issuer.example/", "file:///etc/passwd", "ftp://127.0.0.1/", "data:,x", "", "https://", "//x", "http://127.0.0.1.evil.example/",
-     "http://localhost@evil.example/", "http://[::ffff:1.2.3.4]/", "http://[bad/"],
+     "http://localhost@evil.example/", "http://[::ffff:1.2.3.4]/", "http://[bad/", "http://[::1/jwks", "https://[x]/", "https://[]/",
+     "https://issuer.example\u2100/", "https://issuer\uff0eexample/", "https://h:port/", "https://h:99999/", "https://h:-1/",
+     "https://h/ ", " https://h/", "https://h/\n", "https://h\\@evil.example/", "https://h/\0", "https://h/\ud800", "https:///", "https://:1/"],
 )  # fmt: skip
 def test_170_only_https_or_loopback_is_asked(transport: HTTPTransport, url: str) -> None:
     assert not is_secure(url)
