@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
-from realmint.bearer import InsufficientScope, InvalidToken, TokenError, Unavailable, challenge
+from realmint.bearer import InsufficientScope, InvalidToken, TokenError, Unavailable, challenge, check_token
 from realmint.introspection import Introspection, IntrospectionClient
 from realmint.key_source import KeyPolicy, KeySource, Listener
 from realmint.protocol import Clock, Monotonic, jws, monotonic, system_clock
@@ -139,33 +139,36 @@ class ResourceServer:
     def _decide(self, token: str, *, live: bool) -> AccessToken:
         if live and self._introspection is None:
             raise ValueError("live=True needs introspection=Introspection(...)")
-        if not isinstance(token, str):
-            raise InvalidToken("malformed")
+        check_token(token)
         if self._introspection is not None and self._mode != "rescue" and token.count(".") != 2:
-            return self._ask(token)
+            return self._ask(token, None)
+        unverified = self._read(token)
         try:
-            accepted = self._check_locally(token)
+            accepted = self._verify(unverified)
         except Unavailable:
             if self._introspection is None:
                 raise
-            return self._ask(token)
+            return self._ask(token, unverified.claims)
         # A token that the local checks proved bad is never sent on.
-        return self._ask(token) if live or self._mode == "live" else accepted
+        return self._ask(token, accepted.claims) if live or self._mode == "live" else accepted
 
-    def _check_locally(self, token: str) -> AccessToken:
-        now = self._clock()
+    def _read(self, token: str) -> jws.Unverified:
+        """What the token says. Cheap claims come before keys: junk must not cause a fetch."""
         try:
             unverified = jws.peek(token)
             self._check_header(unverified)
-            # Cheap claims before keys: junk must not cause a fetch. They are checked again once verified.
-            self._check_claims(unverified.claims, now)
-            key = self._source.key(unverified.kid or "")
-            claims = jws.verify(unverified, key).claims
-            self._check_claims(claims, now)
-            return _accepted(claims, "local")
-        except jws.JWSError as error:
+            self._check_claims(unverified.claims, self._clock())
+        except (jws.JWSError, ClaimError) as error:
             raise InvalidToken(error.reason) from None
-        except ClaimError as error:
+        return unverified
+
+    def _verify(self, unverified: jws.Unverified) -> AccessToken:
+        key = self._source.key(unverified.kid or "")
+        try:
+            claims = jws.verify(unverified, key).claims
+            self._check_claims(claims, self._clock())
+            return _accepted(claims, "local")
+        except (jws.JWSError, ClaimError) as error:
             raise InvalidToken(error.reason) from None
 
     def _check_header(self, unverified: jws.Unverified) -> None:
@@ -185,9 +188,9 @@ class ResourceServer:
         if "cnf" in claims:  # bound to a key: as a plain bearer token it must not pass (RFC 9449 section 7.2)
             raise InvalidToken("cnf")
 
-    def _ask(self, token: str) -> AccessToken:
+    def _ask(self, token: str, read: Mapping[str, Any] | None) -> AccessToken:
         assert self._introspection is not None
-        claims = self._introspection.ask(token)
+        claims = self._introspection.ask(token, read)
         now = self._clock()
         try:
             # RFC 7662 section 2.2 makes most members optional; what decides must be there.
