@@ -10,7 +10,9 @@ TokenError
 import re
 from collections.abc import Mapping, Sequence
 
-MAX_HEADER = 8192 + len("Bearer ")
+MAX_TOKEN = 8192
+"""Longest token in characters, of any kind."""
+MAX_HEADER = MAX_TOKEN + len("Bearer ")
 """Longest Authorization header in characters that is looked at."""
 
 REASONS: Mapping[str, str] = {
@@ -34,9 +36,8 @@ REASONS: Mapping[str, str] = {
 """The closed list of reasons for InvalidToken, each with its fixed phrase for the caller."""
 
 # RFC 6750 section 2.1, b64token; one space, nothing behind it.
-_SYNTAX = r"[A-Za-z0-9._~+/-]++=*+"
-_BEARER = re.compile(rf"[Bb][Ee][Aa][Rr][Ee][Rr] +({_SYNTAX})")
-_BARE = re.compile(_SYNTAX)
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+_BEARER = re.compile(rf"[Bb][Ee][Aa][Rr][Ee][Rr] +({_TOKEN.pattern})")
 _QUOTABLE = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]")
 
 
@@ -104,11 +105,6 @@ def challenge(**parameters: str) -> str:
     return f"Bearer {quoted}" if quoted else "Bearer"
 
 
-def is_token(text: str) -> bool:
-    """Whether `text` could travel as a bearer token (RFC 6750 section 2.1, b64token)."""
-    return _BARE.fullmatch(text) is not None
-
-
 def parse_authorization(values: Sequence[str]) -> str | None:
     """The bearer token of a request's Authorization headers, or None when there is no such header.
 
@@ -120,3 +116,14 @@ def parse_authorization(values: Sequence[str]) -> str | None:
     if match is None:
         raise InvalidRequest
     return match[1]
+
+
+def check_token(token: object) -> str:
+    """`token` as text that can be an access token of any kind (RFC 6750 section 2.1). Raises InvalidToken."""
+    if not isinstance(token, str):
+        raise InvalidToken("malformed")
+    if len(token) > MAX_TOKEN:
+        raise InvalidToken("too_large")
+    if not _TOKEN.fullmatch(token):
+        raise InvalidToken("malformed")
+    return token

@@ -12,9 +12,14 @@ from realmint.key_source import KeySource
 from realmint.protocol.jws import JWSError, parse_object
 from realmint.transport import Request, Transport, TransportError, is_secure
 
-LOGGER = logging.getLogger("realmint")
 Mode = Literal["rescue", "opaque", "live"]
 MAX_ANSWER = 65536
+TIED = ("iss", "jti", "sub", "client_id")
+"""Claims by which an answer is known to be about the token that was asked about."""
+
+LOGGER = logging.getLogger("realmint")
+_NOT_HERE = frozenset({301, 302, 303, 307, 308, 404, 405, 410})
+"""Statuses of an address that has moved."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +45,6 @@ class Introspection:
             raise ValueError("the introspection endpoint must be https")
 
 
-IDENTITY = ("jti", "client_id", "sub", "iss")
-"""Members of an answer by which it is known which token it is about."""
-
-
 class IntrospectionClient:
     """Asks one issuer. The answer still has to pass the checks a JWT passes; that is not done here."""
 
@@ -60,18 +61,21 @@ class IntrospectionClient:
         }
 
     def ask(self, token: str, read: Mapping[str, Any] | None) -> Mapping[str, Any]:
-        """What the issuer says of an active token. `read`: the claims of the token, where it is one we can read.
+        """What the issuer says of an active token; `read`: the claims that were read in it, None where nothing was.
 
         Raises InvalidToken("inactive") for one that is not, and Unavailable for any answer but those two: also
-        a 401, which means that our own credentials are wrong and says nothing of the token, and an answer that is about
-        another token than `read`.
+        a 401, which means that our own credentials are wrong and says nothing of the token, and one that is not about
+        this token.
         """
         endpoint = self._settings.endpoint or self._source.endpoint("introspection_endpoint")
         body = urlencode({"token": token, "token_type_hint": "access_token"}).encode()
         try:
             answer = self._transport(Request("POST", endpoint, self._headers, body, MAX_ANSWER))
         except TransportError as error:
+            self._source.doubt_endpoint()
             raise Unavailable("introspection_unreachable") from error
+        if answer.status in _NOT_HERE:
+            self._source.doubt_endpoint()
         if answer.status != 200:
             reason = "introspection_credentials" if answer.status == 401 else "introspection_failed"
             raise Unavailable(reason)
@@ -84,8 +88,18 @@ class IntrospectionClient:
             raise InvalidToken("inactive")
         if active is not True:
             raise Unavailable("introspection_failed")
-        if read is not None and any(document.get(name) != read.get(name) for name in IDENTITY):
-            # Mixed up on the way, by a cache or a connection that two share: it says nothing of this token.
-            LOGGER.warning("an introspection answer of %s is about another token than the one asked about", endpoint)
-            raise Unavailable("introspection_mismatch")
+        if read is not None:
+            _check_same_token(document, read)
         return document
+
+
+def _check_same_token(answer: Mapping[str, Any], read: Mapping[str, Any]) -> None:
+    """Raises Unavailable unless the answer is about the token that says `read` (RFC 7662 names no such check).
+
+    Whatever mixes answers up, on our side, on theirs or between, must not let one client in as another. An answer that
+    lacks one of the claims is not known to be about this token.
+    """
+    other = [name for name in TIED if not isinstance(answer.get(name), str) or answer[name] != read.get(name)]
+    if other:
+        LOGGER.warning("introspection answered about another token: other %s", ", ".join(other))
+        raise Unavailable("introspection_mismatch")

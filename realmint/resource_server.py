@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
-from realmint.bearer import InsufficientScope, InvalidToken, TokenError, Unavailable, challenge, is_token
+from realmint.bearer import InsufficientScope, InvalidToken, TokenError, Unavailable, challenge, check_token
 from realmint.introspection import Introspection, IntrospectionClient
 from realmint.key_source import KeyPolicy, KeySource, Listener
 from realmint.protocol import Clock, Monotonic, jws, monotonic, system_clock
@@ -139,18 +139,12 @@ class ResourceServer:
     def _decide(self, token: str, *, live: bool) -> AccessToken:
         if live and self._introspection is None:
             raise ValueError("live=True needs introspection=Introspection(...)")
-        if not isinstance(token, str) or len(token) > jws.MAX_TOKEN:
-            raise InvalidToken("too_large" if isinstance(token, str) else "malformed")
+        check_token(token)
         if self._introspection is not None and self._mode != "rescue" and token.count(".") != 2:
-            if not is_token(token):
-                raise InvalidToken("malformed")
             return self._ask(token, None)
-        now = self._clock()
+        unverified = self._read(token)
         try:
-            unverified = self._read(token, now)
-            accepted = self._verify(unverified, now)
-        except (jws.JWSError, ClaimError) as error:
-            raise InvalidToken(error.reason) from None
+            accepted = self._verify(unverified)
         except Unavailable:
             if self._introspection is None:
                 raise
@@ -158,18 +152,24 @@ class ResourceServer:
         # A token that the local checks proved bad is never sent on.
         return self._ask(token, accepted.claims) if live or self._mode == "live" else accepted
 
-    def _read(self, token: str, now: int) -> jws.Unverified:
-        """The token as it reads. Cheap claims before keys: junk must not cause a fetch."""
-        unverified = jws.peek(token)
-        self._check_header(unverified)
-        self._check_claims(unverified.claims, now)
+    def _read(self, token: str) -> jws.Unverified:
+        """What the token says. Cheap claims come before keys: junk must not cause a fetch."""
+        try:
+            unverified = jws.peek(token)
+            self._check_header(unverified)
+            self._check_claims(unverified.claims, self._clock())
+        except (jws.JWSError, ClaimError) as error:
+            raise InvalidToken(error.reason) from None
         return unverified
 
-    def _verify(self, unverified: jws.Unverified, now: int) -> AccessToken:
+    def _verify(self, unverified: jws.Unverified) -> AccessToken:
         key = self._source.key(unverified.kid or "")
-        claims = jws.verify(unverified, key).claims
-        self._check_claims(claims, now)
-        return _accepted(claims, "local")
+        try:
+            claims = jws.verify(unverified, key).claims
+            self._check_claims(claims, self._clock())
+            return _accepted(claims, "local")
+        except (jws.JWSError, ClaimError) as error:
+            raise InvalidToken(error.reason) from None
 
     def _check_header(self, unverified: jws.Unverified) -> None:
         # RFC 9068 section 4; media types compare without case, and `application/` may be left out.

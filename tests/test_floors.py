@@ -17,7 +17,13 @@ OURS = ("app", "issuer", "keys", "realmint")
 FLOORS: list[tuple[str, set[str], set[str]]] = [
     ("realmint.protocol.jws", {"realmint.protocol"}, {"joserfc"}),
     ("realmint.protocol", {"realmint.protocol"}, set()),
-    ("realmint.transport", {"realmint.protocol", "realmint.version"}, {"urllib3"}),
+    ("realmint.lookups", {"realmint.protocol"}, set()),
+    ("realmint.connections", {"realmint.protocol", "realmint.lookups"}, {"urllib3"}),
+    (
+        "realmint.transport",
+        {"realmint.protocol", "realmint.version", "realmint.connections", "realmint.lookups"},
+        {"urllib3"},
+    ),
     ("realmint.flask", {"realmint"}, {"flask"}),
     ("realmint.fastapi", {"realmint"}, {"fastapi"}),
     ("realmint", {"realmint"}, set()),

@@ -17,7 +17,7 @@ from issuer.form import check_content_type, parse_form
 from issuer.peer import client_address
 from issuer.tokens.resources import is_resource
 from keys.transfer import read_key
-from realmint.bearer import challenge, is_token, parse_authorization
+from realmint.bearer import challenge, check_token, parse_authorization
 from realmint.key_source import _read_keys
 from realmint.protocol.jws import parse_object, peek
 from realmint.protocol.names import parse_scope
@@ -54,7 +54,7 @@ PARSERS: dict[str, tuple[Callable[[Any], Any], Callable[[int], Any]]] = {
     "bearer header": (lambda text: parse_authorization([text]), lambda n: "Bearer " + "a" * n + "!"),
     "bearer header of padding": (lambda text: parse_authorization([text]), lambda n: "Bearer a" + "=" * n + "!"),
     "bearer header of spaces": (lambda text: parse_authorization([text]), lambda n: "Bearer" + " " * n),
-    "opaque token": (is_token, lambda n: "a" * n + "=" * n + "a"),
+    "opaque token": (check_token, lambda n: "a" * n + "=" * n + "a"),
     "challenge": (lambda text: challenge(scope=text), lambda n: '"\n' * n),
     "JWKS of keys": (_read_keys, lambda n: json.dumps({"keys": [PUBLIC | {"kid": str(i)} for i in range(n // 200)]}).encode()),
     "JWKS of rubbish": (_read_keys, lambda n: json.dumps({"keys": [{"kty": "EC", "kid": str(i)} for i in range(n)]}).encode()),

@@ -1,6 +1,7 @@
 """When the issuer is asked, and what its answers mean."""
 
 import base64
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from realmint import InsufficientScope, Introspection, InvalidToken, ResourceServer, Unavailable
 from realmint.transport import Response
 from tests.support.clock import FakeClock
-from tests.support.fake_issuer import INTROSPECT, JWKS_URI, FakeIssuer, ok
+from tests.support.fake_issuer import INTROSPECT, ISSUER, JWKS_URI, METADATA, FakeIssuer, ok
 
 OPAQUE = "rmt_0123456789"
 
@@ -139,40 +140,138 @@ def test_175_an_active_answer_passes_the_checks_a_jwt_passes(
     assert refused.value.reason == reason
 
 
-@pytest.mark.parametrize("member", ["jti", "client_id", "sub", "iss"])
-@pytest.mark.parametrize("value", ["another", None, 1])
-@pytest.mark.parametrize("mode", ["live", "rescue"])
-def test_175_an_answer_about_another_token_is_503_and_a_warning(
-    make_asking: Callable[..., ResourceServer], fake: FakeIssuer, clock: FakeClock, caplog: pytest.LogCaptureFixture,
-    mode: str, member: str, value: Any,
-) -> None:  # fmt: skip
+ANOTHER: list[tuple[str, Any]] = [
+    (name, value) for name in ("iss", "jti", "sub", "client_id") for value in ("another", None, 1, "", ["svc"], True)
+]
+
+
+@pytest.mark.parametrize(("name", "value"), ANOTHER)
+def test_173_175_an_answer_about_another_token_than_the_one_that_was_read_is_503_and_a_warning(
+    make_asking: Callable[..., ResourceServer],
+    fake: FakeIssuer,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    value: Any,
+) -> None:
+    token = fake.forge.token()
+    fake.active[token] = answer(fake, **{name: value})
+    with pytest.raises(Unavailable) as refused:
+        make_asking("live").validate(token)
+    assert (refused.value.reason, refused.value.challenge) == ("introspection_mismatch", None)
+    assert caplog.record_tuples == [
+        ("realmint", logging.WARNING, f"introspection answered about another token: other {name}")
+    ]
+    with pytest.raises(Unavailable):
+        make_asking("rescue").validate(token, live=True)
+
+
+def test_175_an_answer_in_which_everything_is_anothers_shows_no_token_and_no_name_in_the_warning(
+    make_asking: Callable[..., ResourceServer], fake: FakeIssuer, caplog: pytest.LogCaptureFixture
+) -> None:
+    token = fake.forge.token()
+    fake.active[token] = {"iss": ISSUER, "jti": "their-jti", "sub": "them", "client_id": "them"}
+    with pytest.raises(Unavailable):
+        make_asking("live").validate(token)
+    assert caplog.messages == ["introspection answered about another token: other jti, sub, client_id"]
+
+
+@pytest.mark.parametrize(("name", "value"), ANOTHER)
+@pytest.mark.parametrize("mode", ["rescue", "opaque", "live"])
+def test_175_a_rescued_token_was_read_too_though_not_verified(
+    make_asking: Callable[..., ResourceServer],
+    fake: FakeIssuer,
+    caplog: pytest.LogCaptureFixture,
+    mode: str,
+    name: str,
+    value: Any,
+) -> None:
+    fake.answers[JWKS_URI] = lambda _: Response(500, {}, b"")
     api = make_asking(mode)
     token = fake.forge.token()
-    fake.active[token] = answer(fake)
-    if mode == "rescue":  # what is read of the token counts, though nobody could verify it
-        fake.answers[JWKS_URI] = lambda _: Response(500, {}, b"")
-    assert api.validate(token).source == "introspection"
-    fake.active[token] = answer(fake, **{member: value})
-    clock.advance(1)
+    fake.active[token] = answer(fake, **{name: value})
     with pytest.raises(Unavailable) as refused:
         api.validate(token)
     assert refused.value.reason == "introspection_mismatch"
-    (warning,) = [record for record in caplog.records if record.levelname == "WARNING"]
-    assert (warning.name, "another token" in warning.getMessage()) == ("realmint", True)
-    assert token not in warning.getMessage()
-    assert fake.forge.claims["jti"] not in warning.getMessage()
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    fake.active[token] = answer(fake)
+    assert api.validate(token).source == "introspection"
+
+
+def test_175_a_claim_that_is_neither_in_the_token_nor_in_the_answer_ties_nothing(
+    make_asking: Callable[..., ResourceServer], fake: FakeIssuer
+) -> None:
+    fake.answers[JWKS_URI] = lambda _: Response(500, {}, b"")
+    token = fake.forge.token(jti=None)
+    fake.active[token] = answer(fake, jti=None)
+    with pytest.raises(Unavailable):
+        make_asking("rescue").validate(token)
 
 
 @pytest.mark.parametrize(
-    "token", ["a\ud800", "é", "a b", "a\nb", "a,b", "", "=", "a=b", "a" * 8193, "a" * 10_000_000, "\x00"]
-)
-def test_161_what_cannot_be_a_token_is_refused_and_never_sent(
-    make_asking: Callable[..., ResourceServer], fake: FakeIssuer, token: str
+    ("token", "reason"),
+    [("a" * 8193, "too_large"), ("a" * 10_000_000, "too_large"), ("\ud800", "malformed"), ("a\ud800", "malformed"),
+     ("", "malformed"), (" ", "malformed"), ("a b", "malformed"), ("a\n", "malformed"), ("a\0", "malformed"),
+     ("tökén", "malformed"), ("a=b", "malformed"), ("a,b", "malformed"), ("a&token=b", "malformed"), ("a%62", "malformed")],
+)  # fmt: skip
+def test_161_174_what_can_be_no_token_is_refused_before_anything_is_sent(
+    make_asking: Callable[..., ResourceServer], fake: FakeIssuer, token: str, reason: str
 ) -> None:
-    with pytest.raises(InvalidToken) as refused:
-        make_asking("opaque").validate(token)
-    assert refused.value.reason == ("too_large" if len(token) > 8192 else "malformed")
+    for mode in ("opaque", "live"):
+        with pytest.raises(InvalidToken) as refused:
+            make_asking(mode).validate(token)
+        assert refused.value.reason == reason
     assert fake.requests == []
+
+
+def test_174_the_longest_token_is_asked_about(make_asking: Callable[..., ResourceServer], fake: FakeIssuer) -> None:
+    longest = "a" * 8192
+    fake.active[longest] = answer(fake)
+    assert make_asking("opaque").validate(longest).source == "introspection"
+
+
+def moved(fake: FakeIssuer, address: str) -> None:
+    fake.answers[METADATA] = lambda _: ok({"issuer": ISSUER, "jwks_uri": JWKS_URI, "introspection_endpoint": address})
+    fake.answers[address] = fake.answers.pop(INTROSPECT)
+    fake.answers[INTROSPECT] = lambda _: Response(404, {}, b"{}")
+
+
+def test_176_an_endpoint_that_moved_is_found_within_a_minute_and_the_metadata_is_asked_no_oftener(
+    make_asking: Callable[..., ResourceServer], fake: FakeIssuer, clock: FakeClock
+) -> None:
+    fake.active[OPAQUE] = answer(fake, exp=clock.now + 6000)
+    api = make_asking("opaque")
+    assert api.validate(OPAQUE)
+    address = f"{ISSUER}/introspect2"
+    moved(fake, address)
+    for _ in range(59):
+        clock.advance(1)
+        with pytest.raises(Unavailable):
+            api.validate(OPAQUE)
+    assert fake.fetches(METADATA) == 1
+    clock.advance(1)
+    with pytest.raises(Unavailable):
+        api.validate(OPAQUE)
+    assert api.validate(OPAQUE).source == "introspection"
+    assert fake.fetches(METADATA) == 2
+
+
+def test_176_metadata_without_the_endpoint_is_asked_for_again_with_pauses_and_the_keys_are_used_meanwhile(
+    make_asking: Callable[..., ResourceServer], fake: FakeIssuer, clock: FakeClock
+) -> None:
+    whole = fake.answers[METADATA]
+    fake.answers[METADATA] = lambda _: ok({"issuer": ISSUER, "jwks_uri": JWKS_URI})
+    fake.active[OPAQUE] = answer(fake, exp=clock.now + 6000)
+    api = make_asking("opaque")
+    for _ in range(1000):
+        with pytest.raises(Unavailable) as refused:
+            api.validate(OPAQUE)
+        assert refused.value.retry_after >= 1
+        clock.advance(0.1)
+    assert fake.fetches(METADATA) <= 10
+    assert api.validate(fake.forge.token()).source == "local"
+    fake.answers[METADATA] = whole
+    clock.advance(30)
+    assert api.validate(OPAQUE).source == "introspection"
 
 
 def test_scope_is_checked_on_introspected_tokens_too(

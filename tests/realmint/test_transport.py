@@ -1,8 +1,6 @@
 """The one HTTP call, against a real server on loopback that misbehaves."""
 
 import gzip
-import os
-import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,11 +8,7 @@ from typing import Any
 
 import pytest
 
-from realmint.protocol import monotonic
-from realmint.transport import TOTAL_SECONDS, HTTPTransport, Request, TransportError, is_secure
-
-MARGIN = 1.5
-"""Seconds on top of a bound, for two busy cores."""
+from realmint.transport import HTTPTransport, Request, TransportError, is_secure
 
 
 class Misbehaving(BaseHTTPRequestHandler):
@@ -39,9 +33,6 @@ class Misbehaving(BaseHTTPRequestHandler):
     def serve_fine(self) -> None:
         self.answer(200, b"{}", ETag='"1"')
 
-    def serve_who(self) -> None:
-        self.answer(200, str(self.client_address[1]).encode())
-
     def serve_redirect(self) -> None:
         self.answer(302, b"", Location="/fine")
 
@@ -57,15 +48,6 @@ class Misbehaving(BaseHTTPRequestHandler):
         self.end_headers()
         try:
             while not type(self).stop.wait(0.1):
-                self.wfile.write(b"x")
-                self.wfile.flush()
-        except OSError:
-            return
-
-    def serve_slowheaders(self) -> None:
-        self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
-        try:
-            while not type(self).stop.wait(0.25):
                 self.wfile.write(b"x")
                 self.wfile.flush()
         except OSError:
@@ -99,7 +81,7 @@ def server() -> Iterator[tuple[str, type[Misbehaving]]]:
 
 @pytest.fixture
 def transport() -> Iterator[HTTPTransport]:
-    made = HTTPTransport()
+    made = HTTPTransport(timeout=1)
     yield made
     made.close()
 
@@ -119,62 +101,15 @@ def test_170_a_redirect_is_not_followed(server: Any, transport: HTTPTransport) -
     assert server[1].paths == ["/redirect"]
 
 
-@pytest.mark.parametrize("path", ["large", "bomb", "drip", "slowheaders", "silence", "cut"])
+@pytest.mark.parametrize("path", ["large", "bomb", "drip", "silence", "cut"])
 def test_170_an_answer_that_is_too_large_too_slow_or_cut_short_is_one_kind_of_failure(
     server: Any, transport: HTTPTransport, path: str
 ) -> None:
-    started = monotonic()
     with pytest.raises(TransportError) as failed:
         transport(Request("GET", f"{server[0]}/{path}"))
-    assert monotonic() - started < TOTAL_SECONDS + MARGIN
     assert server[0] not in str(failed.value)
     # The transport is of use afterwards.
     assert transport(Request("GET", server[0] + "/fine")).status == 200
-
-
-def test_a_handshake_that_drips_ends_at_the_deadline(transport: HTTPTransport) -> None:
-    stop = threading.Event()
-
-    def drip(listener: socket.socket) -> None:
-        try:
-            while True:
-                connection, _ = listener.accept()
-                with connection:
-                    connection.sendall(b"\x16\x03\x03\x40\x00")  # a record of 16 KiB is announced
-                    while not stop.wait(0.2):
-                        connection.sendall(b"x")
-        except OSError:
-            return
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=drip, args=(listener,), daemon=True)
-        thread.start()
-        started = monotonic()
-        with pytest.raises(TransportError):
-            transport(Request("GET", f"https://127.0.0.1:{listener.getsockname()[1]}/"))
-        assert monotonic() - started < TOTAL_SECONDS + MARGIN
-        stop.set()
-
-
-def test_200_a_child_asks_over_connections_of_its_own_and_leaves_the_parent_s_alone(
-    server: Any, transport: HTTPTransport
-) -> None:
-    server[1].protocol_version = "HTTP/1.1"
-    assert transport(Request("GET", server[0] + "/who")).body
-    before = transport(Request("GET", server[0] + "/who")).body  # the same connection once more
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.write(writing, transport(Request("GET", server[0] + "/who")).body)
-            transport.close()
-        finally:
-            os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    child = os.read(reading, 100)
-    assert child != before
-    assert child
-    assert transport(Request("GET", server[0] + "/who")).body == before
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "https://127.0.0.1:1/"])
@@ -186,9 +121,9 @@ def test_nobody_there_is_the_same_kind_of_failure(transport: HTTPTransport, url:
 @pytest.mark.parametrize(
     "url",
     ["http://issuer.example/", "file:///etc/passwd", "ftp://127.0.0.1/", "data:,x", "", "https://", "//x", "http://127.0.0.1.evil.example/",
-     "http://localhost@evil.example/", "http://[::ffff:1.2.3.4]/", "http://[bad/", "https://[x]/", "https://a\u2100.example/",
-     "https://a.example:x/", "https://a.example:99999/", "https://a.example/ b", "https://a.example/\n", "https://a..example\\/",
-     "https://user@a.example/", "\ud800"],
+     "http://localhost@evil.example/", "http://[::ffff:1.2.3.4]/", "http://[bad/", "http://[::1/jwks", "https://[x]/", "https://[]/",
+     "https://issuer.example\u2100/", "https://issuer\uff0eexample/", "https://h:port/", "https://h:99999/", "https://h:-1/",
+     "https://h/ ", " https://h/", "https://h/\n", "https://h\\@evil.example/", "https://h/\0", "https://h/\ud800", "https:///", "https://:1/"],
 )  # fmt: skip
 def test_170_only_https_or_loopback_is_asked(transport: HTTPTransport, url: str) -> None:
     assert not is_secure(url)

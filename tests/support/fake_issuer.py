@@ -39,7 +39,7 @@ class FakeIssuer:
             assert self.gate.wait(10)
         if self.down:
             raise TransportError("ConnectTimeoutError")
-        return self.answers[request.url](request)
+        return self.answers.get(request.url, lambda _: Response(404, {}, b"{}"))(request)
 
     def fetches(self, url: str = JWKS_URI) -> int:
         return sum(request.url == url for request in self.requests)
