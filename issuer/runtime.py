@@ -85,6 +85,14 @@ class Runtime:
             raise
         self.check_key_encryption_key()
 
+    def refuse_other_schema(self) -> None:
+        """Before a command, a reading one too: raises SchemaMissing for the schema of another version."""
+        try:
+            self.database.check_schema()
+        except SchemaMissing as missing:
+            if missing.found is not None:
+                raise
+
     def close(self) -> None:
         """Writes what waits to be written and lets go of the database."""
         self.registry.close()

@@ -77,7 +77,10 @@ class _Command(click.Command):
     """A command that turns what the lower floors raise into a refusal with its exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        group = ctx.parent.command if ctx.parent else None
         try:
+            if isinstance(group, Commands) and group.first is not None:
+                group.first()
             return super().invoke(ctx)
         except click.Abort:
             raise Refused("not_confirmed", "not confirmed; nothing was changed", Exit.NOT_CONFIRMED) from None
@@ -101,13 +104,23 @@ def refusal(error: Exception) -> Refused | None:
 
 
 class Commands(AppGroup):
-    """A group of such commands; `translate` is for the exceptions of the floor that owns the group."""
+    """A group of such commands.
+
+    translate: for the exceptions of the floor that owns the group. first: called before each of the commands.
+    """
 
     command_class = _Command
 
-    def __init__(self, *args: Any, translate: Callable[[Exception], Refused | None] | None = None, **more: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        translate: Callable[[Exception], Refused | None] | None = None,
+        first: Callable[[], None] | None = None,
+        **more: Any,
+    ) -> None:
         super().__init__(*args, **more)
         self.translate = translate
+        self.first = first
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The first sentence of each command's help, whole: click's own list cuts it off with dots."""

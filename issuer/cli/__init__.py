@@ -93,5 +93,6 @@ def _keys_wiring(runtime: Runtime) -> keys_cli.Wiring:
         report=lambda name, fields: log.event(name, **fields),
         prepare=runtime.prepare_change,
         private_files=runtime.private_files,
+        first=runtime.refuse_other_schema,
         looked_at=lambda: f"database  {runtime.database.shown()}\nbase URL  {runtime.settings.base_url}",
     )

@@ -39,7 +39,9 @@ _COLUMNS = ("secret_id", "kind", "created_at", "expires_at", "last_used_at")
 
 def group(runtime: Runtime) -> click.Group:
     """The command group over `runtime`."""
-    commands = Commands("secrets", help="Several live secrets for a client.", translate=translate)
+    commands = Commands(
+        "secrets", help="Several live secrets for a client.", translate=translate, first=runtime.refuse_other_schema
+    )
     _add_add(commands, runtime)
     _add_list(commands, runtime)
     _add_revoke(commands, runtime)

@@ -39,7 +39,9 @@ _UNUSED = 30 * 86400
 
 def group(runtime: Runtime) -> click.Group:
     """The command group over `runtime`."""
-    commands = Commands("clients", help="Machines that authenticate.", translate=translate)
+    commands = Commands(
+        "clients", help="Machines that authenticate.", translate=translate, first=runtime.refuse_other_schema
+    )
     for add in (_add_create, _add_reading, _add_update, _add_switches, _add_delete, _add_health):
         add(commands, runtime)
     commands.add_command(client_secrets.group(runtime))

@@ -48,7 +48,12 @@ _COLUMNS = ("realm", "enabled", "access_token_lifetime", "token_format", "create
 
 def group(runtime: Runtime) -> click.Group:
     """The command group over `runtime`."""
-    commands = Commands("realms", help="Isolated issuers, each with its own clients and keys.", translate=translate)
+    commands = Commands(
+        "realms",
+        help="Isolated issuers, each with its own clients and keys.",
+        translate=translate,
+        first=runtime.refuse_other_schema,
+    )
     for add in (_add_create, _add_reading, _add_update, _add_switches, _add_delete):
         add(commands, runtime)
     return commands

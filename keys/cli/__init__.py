@@ -14,7 +14,7 @@ __all__ = ["KeyRealm", "Wiring", "group"]
 
 def group(wiring: Wiring, translate: Callable[[Exception], Any]) -> click.Group:
     """The command group over `wiring`."""
-    commands = Commands("keys", help="Signing keys and their rotation.", translate=translate)
+    commands = Commands("keys", help="Signing keys and their rotation.", translate=translate, first=wiring.first)
     for part in (reading, lifecycle, emergency, transfer):
         part.add(commands, wiring)
     return commands

@@ -60,6 +60,8 @@ class Wiring:
     """Called first, with whether the command only rehearses."""
     private_files: Callable[[], Sequence[Any]]
     """Paths that must be readable by their owner only."""
+    first: Callable[[], None]
+    """Called before each command."""
     looked_at: Callable[[], str]
     """Which database and which issuer these are, in words."""
 

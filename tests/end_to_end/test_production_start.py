@@ -64,6 +64,11 @@ def test_a_schema_that_cannot_be_served_from_ends_the_start_with_6_and_one_sente
     assert {"missing": "flask db upgrade && flask realms create /", "newer": "a later version of Realmint made",
             "older": "run: flask db upgrade"}[kind] in said  # fmt: skip
     lines = ["keys rotate", "realms create /x", f"run --port {deployment.port}"]
+    lines += (
+        []
+        if kind == "missing"
+        else ["keys list", "keys doctor", "realms list", "clients list", "clients secrets list x"]
+    )
     lines += ["db upgrade"] if kind == "newer" else []
     for line in lines:
         result = deployment.command(line)
