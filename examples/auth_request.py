@@ -1,4 +1,4 @@
-"""What nginx's `auth_request` asks: 204 for a good token with the scope, else 401 or 403, and 503 when it cannot be told.
+"""What nginx's `auth_request` asks: 204 for a good token with the scope, else 401 or 403; 503 when it cannot tell.
 
 One path per scope, with the library's guard; docs/operating.md has the nginx side and how to start it.
 """

@@ -24,7 +24,7 @@ import pytest
 import urllib3
 import yaml
 
-from tests.support import containerfile, postgres
+from tests.support import containerfile, pasted, postgres
 from tests.support.containerfile import Instruction, environ, only
 from tests.support.process import BIN, ROOT, Deployment, post, until
 
@@ -399,6 +399,28 @@ def test_the_unit_starts_says_that_it_is_ready_reloads_and_stops(
             until(lambda: deployment.answers("/readyz"))
             os.kill(server.pid, signal.SIGTERM)
             assert server.wait(int(unit.one("TimeoutStopSec"))) == 0
+
+
+def test_commands_beside_the_unit_have_its_settings(
+    tmp_path: Path, image: Path, postgres_server: postgres.Server
+) -> None:
+    url = postgres_server.url(postgres_server.create_database())
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "realmint.env").write_text(
+        f'REALMINT_BASE_URL=https://issuer.example\nREALMINT_DATABASE_URL="{url}"\n'
+    )
+    (tmp_path / "etc" / "kek").write_bytes(bytes(range(32)))
+    (tmp_path / "etc" / "kek").chmod(0o440)
+    there = {
+        "runuser --user realmint -- ": "", "/etc/realmint/": f"{tmp_path}/etc/", "/srv/realmint": f"{image}/srv/realmint",
+        ".venv/bin": f"{image}/srv/venv/bin",
+    }  # fmt: skip
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("REALMINT_", "FLASK_"))}
+    document = ROOT / "docs" / "operating.md"
+    pasted.run(document, "realmint-command", tmp_path, clean, there)
+    deployment = Deployment(tmp_path, BASE_URL="https://issuer.example", DATABASE_URL=url, KEK=KEK)
+    (realm,) = deployment.run("realms list")
+    assert realm["issuer"] == "https://issuer.example/oauth2/realms/root"
 
 
 @pytest.mark.parametrize(("fault", "code"), [("settings", 2), ("key-encryption key", 7)])

@@ -16,11 +16,18 @@ def block(document: Path, name: str) -> str:
     return body
 
 
-def run(document: Path, name: str, folder: Path, environ: dict[str, str]) -> str:
-    """Runs the commands of a console block in `folder`, each of which must succeed; what they print."""
-    lines = [line.removeprefix("$ ") for line in block(document, name).splitlines()]
+def run(document: Path, name: str, folder: Path, environ: dict[str, str], there: dict[str, str] | None = None) -> str:
+    """Runs the commands of a console block in `folder`, each of which must succeed; what they print.
+
+    there: what stands in the document, and what it is here.
+    """
+    lines = [re.sub(r"^[$>] ", "", line) for line in block(document, name).splitlines()]
+    script = "\n".join(lines)
+    for text, here in (there or {}).items():
+        assert text in script, text
+        script = script.replace(text, here)
     result = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", "\n".join(lines)], cwd=folder, capture_output=True, text=True, timeout=120, check=False,
+        ["bash", "-euo", "pipefail", "-c", script], cwd=folder, capture_output=True, text=True, timeout=120, check=False,
         env=environ | {"PATH": f"{BIN}:{environ['PATH']}"},
     )  # fmt: skip
     assert result.returncode == 0, result.stdout + result.stderr
