@@ -1,8 +1,6 @@
-"""What nginx's `auth_request` asks: 204 for a good token with the scope, else 401 or 403, and 503 when nobody can tell.
+"""What nginx's `auth_request` asks: 204 for a good token with the scope, else 401 or 403; 503 when it cannot tell.
 
-One path per scope, with the library's guard; docs/operating.md has the nginx side.
-
-    flask --app examples/auth_request.py run
+One path per scope, with the library's guard; docs/operating.md has the nginx side and how to start it.
 """
 
 import os

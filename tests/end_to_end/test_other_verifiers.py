@@ -4,12 +4,14 @@ import json
 import shutil
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import jwt as pyjwt
 import pytest
 import urllib3
+from freezegun import freeze_time
 from joserfc import jwt as joserfc_jwt
 from joserfc.jwk import KeySet
 
@@ -78,3 +80,19 @@ def test_panvas_jose_verifies_with_its_remote_jwks(
     read: dict[str, Any] = json.loads(answer.stdout)
     assert read["protectedHeader"]["alg"] == alg
     assert read["payload"]["iss"] == issuer
+
+
+def test_a_clock_a_second_behind_makes_a_verifier_without_leeway_refuse_and_the_leeway_of_the_document_helps(
+    deployment: Deployment,
+) -> None:
+    assert "`leeway=30`" in (ROOT / "docs" / "operating.md").read_text()
+    token, jwks, issuer = issue(deployment, "/es256")
+    key = pyjwt.PyJWKClient(jwks).get_signing_key_from_jwt(token)
+    issued_at = pyjwt.decode(token, options={"verify_signature": False})["iat"]
+    for behind, leeway, taken in ((0, 0, True), (1, 0, False), (1, 30, True), (30, 30, True), (31, 30, False)):
+        with freeze_time(datetime.fromtimestamp(issued_at - behind, UTC)):
+            if taken:
+                pyjwt.decode(token, key, ["ES256"], issuer=issuer, audience=issuer, leeway=leeway)
+            else:
+                with pytest.raises(pyjwt.ImmatureSignatureError):
+                    pyjwt.decode(token, key, ["ES256"], issuer=issuer, audience=issuer, leeway=leeway)

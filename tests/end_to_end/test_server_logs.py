@@ -221,3 +221,22 @@ def test_19_a_header_with_an_underscore_is_refused_by_the_production_server(
     said = deployment.log.read_text()
     named = f"Invalid HTTP header name: '{name.upper()}'"
     assert (named in said) == (status == 400)
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /healthz HTTP/1.1\r\n" + b"A: x\r\n" * 62 + b"Host: x\r\nConnection: close\r\n\r\n", 200),
+        (b"GET /healthz HTTP/1.1\r\n" + b"A: x\r\n" * 63 + b"Host: x\r\nConnection: close\r\n\r\n", 431),
+        (b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\nA: " + b"x" * (8190 - 5) + b"\r\n\r\n", 200),
+        (b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\nA: " + b"x" * (8190 - 4) + b"\r\n\r\n", 431),
+        (b"GET /healthz?" + b"x" * 5000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
+    ],
+)
+def test_18_the_production_server_refuses_what_is_too_much_with_its_own_status(
+    tmp_path: Path, head: bytes, status: int
+) -> None:
+    deployment = Deployment(tmp_path)
+    with deployment.gunicorn("--workers 1"):
+        answer = sent(deployment, head)
+        assert int(answer.split(b" ")[1]) == status
