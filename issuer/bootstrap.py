@@ -7,7 +7,7 @@ import secrets
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,8 +61,9 @@ def _create_missing(runtime: "Runtime", *, root_realm: bool) -> None:
             clear_leftovers(runtime.settings.kek_path)
             create_kek_file(runtime.settings.kek_path)
         if root_realm and not any_realm:
-            provisioning.create_realm(runtime, "/", {}, Actor("first start", secrets.token_hex(8)))
-            log.event("changed", what="realm_created", realm="/")
+            with suppress(stores.NameTaken):  # a command was first, which takes no lock of this folder
+                provisioning.create_realm(runtime, "/", {}, Actor("first start", secrets.token_hex(8)))
+                log.event("changed", what="realm_created", realm="/")
 
 
 def keks_in_use(connection: Connection) -> set[str]:
@@ -81,13 +82,16 @@ def first_client(runtime: "Runtime") -> None:
             if connection.scalar(select(clients.c.id).limit(1)) is not None:
                 return
         path = None if is_terminal(sys.stdout) else runtime.settings.instance_path / "first-client.json"
-        made = provisioning.create_client(
-            runtime,
-            "/",
-            FIRST_CLIENT,
-            lambda _: {"scopes": [FIRST_SCOPE]},
-            hand_over=lambda made: _write_secret(path, made) if path else None,
-        )
+        try:
+            made = provisioning.create_client(
+                runtime,
+                "/",
+                FIRST_CLIENT,
+                lambda _: {"scopes": [FIRST_SCOPE]},
+                hand_over=lambda made: _write_secret(path, made) if path else None,
+            )
+        except stores.NameTaken:  # a command was first, which takes no lock of this folder
+            return
         log.event("changed", what="client_created", realm="/", client_id=FIRST_CLIENT, secret_id=made.stored.secret_id)
     assert made.secret is not None  # generated, not imported
     secret = made.secret

@@ -78,7 +78,9 @@ def _too_many_attempts(error: TooManyAttempts) -> flask.Response:
 def _undecidable(error: Exception) -> flask.Response:
     # These two say what to do, and quote nobody.
     reason = str(error) if isinstance(error, SchemaMissing | SealingError) else None
-    log.LOGGER.warning("unavailable", exc_info=error, extra={"realmint_fields": {"reason": reason} if reason else {}})
+    fields = {"address": _address(), "endpoint": flask.request.endpoint, "reason": reason}
+    said = {name: value for name, value in fields.items() if value is not None}
+    log.LOGGER.warning("unavailable", exc_info=error, extra={"realmint_fields": said})
     response = _json(503, TemporarilyUnavailableError.error, TRY_LATER)
     response.headers["Retry-After"] = str(RETRY_AFTER)
     response.headers["Cache-Control"] = "no-store"

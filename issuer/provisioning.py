@@ -140,7 +140,7 @@ def add_secret(
         realm = find_realm(connection, realm_path)
         client = find_client(connection, realm, client_id)
         if client.secret_salt != salt:
-            raise ClientNotFound  # deleted and made anew while the digest was computed
+            raise ClientNotFound(client_id)  # deleted and made anew while the digest was computed
         stored = _store(connection, client.id, prepared, now, expires_in)
         if overlap is not None:
             stores.expire_secrets(connection, client.id, now + overlap, except_id=stored.secret_id)
@@ -154,18 +154,18 @@ def add_secret(
 def check_borrowed_names(connection: "Connection", realm: Realm) -> None:
     """Within a change of a realm or a client, after it: raises ChangeRefused when a client would pass for an API.
 
-    In format `am`, without an audience, `aud` is the client's own name: named like the resource identifier of another
-    client, or like a URI that tokens of another are for, it would get tokens for that API.
+    In format `am`, without an audience, `aud` is the client's own name: a URI, or a name by which another client is
+    known as an API or names one, would get it tokens for that API.
     """
     names = stores.named_by_nobody(connection, realm)
+    advice = "in format am its name would be the aud of its tokens; give it a --default-audience"
+    for name in sorted(names):
+        if is_resource(name):
+            raise ChangeRefused(f"client {name} is named like an API, and {advice}")
     for client_id, identifiers, audiences in stores.audiences_named(connection, realm.id) if names else ():
-        apis = identifiers | {audience for audience in audiences if is_resource(audience)}
-        for name in sorted(names & apis):
+        for name in sorted(names & (identifiers | audiences)):
             if name != client_id:
-                raise ChangeRefused(
-                    f"client {name} is named like an API of {client_id}, and in format am its name would be the aud of"
-                    " its tokens; give it a --default-audience"
-                )
+                raise ChangeRefused(f"client {name} is named like an API of {client_id}, and {advice}")
 
 
 def find_realm(connection: "Connection", path: str) -> Realm:

@@ -31,6 +31,7 @@ from keys.console import (
     print_table,
     say,
 )
+from keys.store import LostRace
 
 _COLUMNS = ("client_id", "enabled", "created_at", "last_used_at", "scopes")
 _EXPIRING_SOON = 14 * 86400
@@ -87,7 +88,9 @@ def _add_create(commands: click.Group, runtime: Runtime) -> None:
         audiences = realm.default_audience or made.client.default_audience or made.client.audiences
         if made.client.scopes - MARKERS and not audiences:
             click.echo(
-                "Warning: neither client nor realm names an audience; tokens are for the issuer itself", err=True
+                "Warning: neither client nor realm names an audience; tokens are for"
+                f" {'the client' if (made.client.token_format or realm.token_format) == 'am' else 'the issuer'} itself",
+                err=True,
             )
         with client_secrets.shown_once(made, realm_path):
             _print_change(realm, made.client, as_json, dry_run=dry_run, more=client_secrets.once(made, dry_run=dry_run))
@@ -202,13 +205,14 @@ def _add_delete(commands: click.Group, runtime: Runtime) -> None:
     def delete(client_id: str, realm_path: str, as_json: bool, dry_run: bool, yes: bool) -> None:
         """Ends a client for good; another of the same name never gets its tokens back."""
         runtime.prepare_change(dry_run)
-        with runtime.database.read() as connection:
-            provisioning.find_client(connection, provisioning.find_realm(connection, realm_path), client_id)
+        seen = _found(runtime, realm_path, client_id)[1]
         if not dry_run:
             confirm(f"Delete client {client_id} of {realm_path}?", yes)
         with runtime.database.change() as connection:
             realm = provisioning.find_realm(connection, realm_path)
             client = provisioning.find_client(connection, realm, client_id)
+            if client.id != seen.id:  # another of this name: nobody was asked about that one
+                raise LostRace
             stores.delete_client(connection, client.id, runtime.database.now(connection))
             record_change(connection, realm.id, client_id)
         log_change(runtime, "client_deleted", realm.path, client_id=client_id)

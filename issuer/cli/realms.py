@@ -41,6 +41,7 @@ from keys.console import (
 from keys.key import ALGORITHMS, RSA_BITS
 from keys.plan import NOTHING, Plan, Situation
 from keys.policy import read_clock
+from keys.store import LostRace
 from realmint.protocol.names import MAX_SCOPE, ScopeError, parse_scope
 
 _COLUMNS = ("realm", "enabled", "access_token_lifetime", "token_format", "created_at", "signing_algs")
@@ -201,6 +202,8 @@ def _add_update(commands: click.Group, runtime: Runtime) -> None:
                 _check_clients(connection, realm)
                 # Before any longer token: the keys that sign them must outlive them (keys.md I10).
                 key_store.raise_max_lifetime(connection, realm.id, realm.max_access_token_lifetime)
+                if realm.rsa_bits != fresh.rsa_bits:  # somebody changed it while keys were made
+                    fresh = Fresh(realm.rsa_bits)
                 _change_keys(runtime, connection, realm, partial(_announce, fresh), operator())
                 record_change(connection, realm.id)
         if values:
@@ -297,12 +300,15 @@ def _add_delete(commands: click.Group, runtime: Runtime) -> None:
         """Ends a realm with its clients and keys for good. One with realms below it is refused."""
         runtime.prepare_change(dry_run)
         with runtime.database.read() as connection:
-            _check_empty(connection, provisioning.find_realm(connection, path))
+            seen = provisioning.find_realm(connection, path)
+            _check_empty(connection, seen)
         if not dry_run:
             confirm(f"Delete realm {path} with its clients and keys?", yes)
         with runtime.database.change() as connection:
             now = runtime.database.now(connection)
             realm = provisioning.find_realm(connection, path)
+            if realm.id != seen.id:  # another of this name: nobody was asked about that one
+                raise LostRace
             _check_empty(connection, realm)  # once more: there was time while somebody was asked
             stores.delete_realm(connection, realm.id, now)
             _change_keys(runtime, connection, realm, _end_of_realm, operator("realm deleted"))

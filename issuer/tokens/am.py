@@ -3,7 +3,9 @@
 import uuid
 from typing import Any
 
+from issuer.refusals import invalid_target
 from issuer.tokens.authorization import Authorization, new_token_id, one_or_many
+from issuer.tokens.resources import is_resource
 from realmint.protocol import jws
 from realmint.protocol.names import BEARER, JWT_TYP
 
@@ -14,7 +16,10 @@ class AM:
     NAME = "am"
 
     def serialize(self, authorization: Authorization, signer: jws.Signer, now: int, token_id: str) -> str:
-        """The signed token."""
+        """The signed token. Raises invalid_target for a client named like an API without an audience of its own."""
+        if not authorization.audience and is_resource(authorization.client.client_id):
+            # Nobody named an audience, and the client's own name would be that of an API (#56).
+            raise invalid_target("client_named_like_an_api")
         return jws.sign(_claims(authorization, now, token_id), signer, JWT_TYP)
 
 

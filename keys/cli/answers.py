@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from keys import store
 from keys.cli.wiring import KeyRealm, Outcome, Wiring, one_realm
-from keys.console import REHEARSED, Refused, be_quiet, print_json, refusal, say
+from keys.console import REHEARSED, Exit, Refused, be_quiet, print_json, refusal, say
 
 
 def over_realms(
@@ -58,6 +58,8 @@ def _all_realms(
             refused: Refused | None = refusal(error)
             if refused is None:
                 raise
+            if refused.exit_code == Exit.NOT_FOUND:
+                continue  # deleted since they were listed
             shown.append({"realm": path, **refused.shape()})
             code = code or refused.exit_code
     return shown, code

@@ -43,28 +43,28 @@ def add(commands: Commands, wiring: Wiring) -> None:
         def decide(seen: Seen, fresh: Fresh) -> Plan:
             if every:
                 return rotation.revoke_all(seen, fresh, reason)
-            return rotation.revoke(seen, seen.find(kid or ""), fresh, reason, standby=standby)
+            return rotation.revoke(seen, seen.find(meant), fresh, reason, standby=standby)
 
         wiring.prepare(dry_run)
-        if not dry_run:
-            _confirm(wiring, realm_path, kid, yes=yes)
+        meant = _confirm(wiring, realm_path, kid, yes=yes or dry_run)
         ask = Ask(reason, clock_matters=False, dry_run=dry_run)
         _show(carry_out(wiring, one_realm(wiring, realm_path), decide, ask), wiring, as_json)
 
 
-def _confirm(wiring: Wiring, realm_path: str, kid: str | None, *, yes: bool) -> None:
-    """The start of the name is typed once more: revoking the wrong key cannot be undone."""
+def _confirm(wiring: Wiring, realm_path: str, kid: str | None, *, yes: bool) -> str:
+    """The start of the name is typed once more: revoking the wrong key cannot be undone. The whole name, as `=NAME`."""
     with wiring.database.read() as connection:
         realm = wiring.find_realm(connection, realm_path)
         names = [pick(store.history(connection, realm.id), kid, realm_path).kid] if kid else [realm.path]
     if yes:
-        return
+        return f"={names[0]}"
     if not sys.stdin.isatty():
         raise click.UsageError("Revoke for good? Say --yes where nobody can be asked.")
     asked = f"Type the first 6 characters of {names[0]}" if kid else f"Type the path of the realm {names[0]}"
     typed = click.prompt(f"This cannot be undone. {asked}")
     if typed != (names[0][:6] if kid else names[0]):
         raise click.Abort
+    return f"={names[0]}"
 
 
 def _show(outcome: Outcome, wiring: Wiring, as_json: bool) -> None:

@@ -102,9 +102,10 @@ def _add_export(commands: Commands, wiring: Wiring) -> None:
             key = look(wiring, connection, one_realm(wiring, realm_path)).find(kid)
         if private:
             confirm(f"Export the private half of {key.kid}?", yes)
-            content = _wrapped(wiring, key, _passphrase(again=True, from_stdin=passphrase_stdin))
+            passphrase = _passphrase(again=True, from_stdin=passphrase_stdin)
+            # Once more: it may have been revoked while somebody was asked.
+            content = _wrapped(wiring, _exported(wiring, realm_path, key), passphrase)
             wiring.report("key_exported", {"realm": realm_path, "kid": key.kid, "actor": operator().name})
-            _record(wiring, key, "exported")
         else:
             content = public_pem(key.public_jwk) if as_pem else public_jwk(key.public_jwk)
         if to_stdout:
@@ -127,9 +128,14 @@ def _wrapped(wiring: Wiring, key: Key, passphrase: bytes) -> bytes:
     return encrypted(Material(key.kid, key.thumbprint, key.alg, key.public_jwk, pkcs8), passphrase)
 
 
-def _record(wiring: Wiring, key: Key, event: str) -> None:
+def _exported(wiring: Wiring, realm_path: str, seen: Key) -> Key:
+    """The key as it stands in the transaction that puts its export into the audit. Raises KeyRefused."""
     with wiring.database.change() as connection:
-        _audit(wiring, connection, key, event, operator())
+        key = look(wiring, connection, one_realm(wiring, realm_path)).find(f"={seen.kid}")
+        if key.realm_id != seen.realm_id or key.sealed is None:
+            raise KeyRefused(f"key {key.kid} is {key.state}; its private half is gone")
+        _audit(wiring, connection, key, "exported", operator())
+    return key
 
 
 def _audit(wiring: Wiring, connection: Connection, key: Key, event: str, actor: Actor) -> None:

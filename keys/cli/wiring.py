@@ -87,14 +87,14 @@ class Fresh:
     """
 
     def __init__(self, rsa_bits: int) -> None:
-        self._rsa_bits = rsa_bits
+        self.rsa_bits = rsa_bits
         self._made: dict[str, list[Material]] = {}
         self._given: Counter[str] = Counter()
 
     def __call__(self, alg: str) -> Material:
         made = self._made.setdefault(alg, [])
         if self._given[alg] == len(made):
-            made.append(generate(alg, self._rsa_bits))
+            made.append(generate(alg, self.rsa_bits))
         self._given[alg] += 1
         return made[self._given[alg] - 1]
 
@@ -200,7 +200,8 @@ def _carry_out(wiring: Wiring, find_realm: Callable[[Connection], KeyRealm], dec
     with wiring.database.change() as connection:
         # Everything is read again, the realm's longest lifetime too: it may have changed meanwhile (keys.md I10).
         situation = look(wiring, connection, find_realm, believe=ask.believe)
-        if situation.generation != seen.generation:
+        same = (situation.generation, situation.realm.id, situation.realm.rsa_bits)
+        if same != (seen.generation, seen.realm.id, seen.realm.rsa_bits):
             raise LostRace
         plan = decide(situation, fresh)
         if situation.reading.ahead:

@@ -279,9 +279,15 @@ def test_a_grant_that_the_realm_does_not_allow_comes_before_any_scope(issuer: Is
 def test_60_in_format_am_nobody_s_name_is_an_api_s(issuer: Issuer) -> None:
     issuer.run("realms create /am --token-format am")
     issuer.client("orders-api", "--resource-identifier https://orders.example --resource-identifier stock", "/am")
-    issuer.client("billing", "--scope read --audience https://bills.example", "/am")
-    named = "is named like an API of"
-    for name in ("https://orders.example", "stock", "https://bills.example"):
+    issuer.client("billing", "--scope read --audience https://bills.example --audience ledger", "/am")
+    named = "is named like an API"
+    for name in (
+        "https://orders.example",
+        "stock",
+        "https://bills.example",
+        "ledger",
+        "https://nobody-names-it.example",
+    ):
         refused = issuer.command(f"clients create {name} --realm /am --scope read --json")
         assert (refused.exit_code, named in refused.output) == (2, True), name
         issuer.run(f"clients create {name} --realm /am --scope read --default-audience https://other.example")
@@ -298,6 +304,17 @@ def test_60_in_format_am_nobody_s_name_is_an_api_s(issuer: Issuer) -> None:
     issuer.run("realms update /plain --token-format am")
     refused = issuer.command("realms update /plain --default-audience ''")
     assert (refused.exit_code, named in refused.output) == (2, True)
+
+
+def test_56_a_client_named_like_a_uri_gets_no_token_of_format_am_for_that_uri(issuer: Issuer) -> None:
+    """As an earlier version let it in."""
+    caller = issuer.client("https://orders.example", "--scope read --default-scope read")
+    with issuer.runtime.database.change() as connection:
+        connection.exec_driver_sql("UPDATE clients SET token_format = 'am'")
+        record_change(connection, 1)
+    issuer.clock.advance(2)
+    refused = issuer.token_response(caller)
+    assert (refused.status_code, refused.json["error"]) == (400, "invalid_target")
 
 
 def test_an_algorithm_that_a_client_names_is_not_taken_from_its_realm(issuer: Issuer) -> None:
