@@ -1,6 +1,6 @@
 """Guarding Flask routes with a ResourceServer (RFC 6750), and the API's own metadata (RFC 9728)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -125,12 +125,23 @@ class Guard:
     def _check_routes(self) -> None:
         if self._open is None:
             entries = [entry for app in self._apps for entry in _entries(app)]
-            self._open = [_name(guarded) for guarded in self._guarded if not any(reaches(e, guarded) for e in entries)]
+            self._open = [_name(guarded) for guarded in self._guarded if not self._stands_before(guarded, entries)]
         if self._open:
             raise RuntimeError(
                 f"guarded, and the view of no route, which may therefore be open: {', '.join(self._open)}. "
                 "@guard.require(...) goes below the decorator that makes the route"
             )
+
+    def _stands_before(self, guarded: Callable[..., Any], entries: Sequence[Callable[..., Any]]) -> bool:
+        if any(reaches(entry, guarded, through_closures=False) for entry in entries):
+            return True
+        # A view that only calls the guarded function looks as one that wraps it without functools.wraps does, and the
+        # route that is then open is the one that the guarded function leads to.
+        leads_to = (entry for entry in entries if reaches(guarded, entry))
+        return any(reaches(entry, guarded) for entry in entries) and all(map(self._is_guarded, leads_to))
+
+    def _is_guarded(self, entry: Callable[..., Any]) -> bool:
+        return any(reaches(entry, guarded, through_closures=False) for guarded in self._guarded)
 
 
 def _entries(app: flask.Flask) -> Iterator[Callable[..., Any]]:

@@ -188,6 +188,64 @@ def test_a_route_that_the_guard_does_not_stand_before_fails_every_request(api: R
         app.test_client().get("/orders")
 
 
+def test_a_route_above_its_guard_is_found_though_another_view_calls_the_guarded_name(api: ResourceServer) -> None:
+    app = flask.Flask("orders")
+    guard = Guard(api)
+    guard.init_app(app)
+
+    def nameless(view: Any) -> Any:
+        def inner() -> Any:
+            return view()
+
+        return inner
+
+    @guard.require("orders:read")
+    @app.get("/orders")
+    def orders() -> str:
+        return "open to everybody"
+
+    @guard.require("orders:read")
+    @nameless
+    @app.get("/stock")
+    def stock() -> str:
+        return "open to everybody"
+
+    @app.get("/alias")
+    def alias() -> Any:
+        return orders(), stock()
+
+    app.testing = True
+    for path in ("/orders", "/stock", "/alias"):
+        with pytest.raises(RuntimeError, match=r"orders.*nameless.*below the decorator that makes the route"):
+            app.test_client().get(path)
+
+
+def test_a_guarded_function_that_a_view_calls_may_lead_to_other_guarded_views(
+    api: ResourceServer, fake: FakeIssuer
+) -> None:
+    app = flask.Flask("orders")
+    guard = Guard(api)
+    guard.init_app(app)
+
+    @app.get("/orders")
+    @guard.require()
+    def orders() -> str:
+        return guard.token.client_id
+
+    @guard.require()
+    def helper() -> Any:
+        return orders()
+
+    @app.get("/alias")
+    def alias() -> Any:
+        return helper()
+
+    for path in ("/orders", "/alias"):
+        assert app.test_client().get(path).status_code == 401
+        answer = get(app.test_client(), path, f"Bearer {fake.forge.token()}")
+        assert (answer.status_code, answer.text) == (200, "svc")
+
+
 def test_a_guard_is_found_under_whatever_wraps_it(api: ResourceServer, fake: FakeIssuer) -> None:
     app = flask.Flask("orders")
     guard = Guard(api)
