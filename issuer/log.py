@@ -21,7 +21,10 @@ MAX_VALUE = 256
 _MAX_ITEMS = 16
 _QUERY = re.compile(r"\?\S*")
 # What looks like a secret or a token of ours, put where a name belongs, is still one (#208).
-_SECRET = re.compile(r"(rm[st]_)[A-Za-z0-9_-]{16,}|(eyJ)[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_.-]+")
+_SECRET = re.compile(r"(rm[st]_)[A-Za-z0-9_-]{16,}")
+# A run that begins like a token and has no dot is matched whole, and only searched for secrets: nothing is looked
+# through again from each of its parts.
+_HIDDEN = re.compile(_SECRET.pattern + r"|(eyJ)[A-Za-z0-9_-]{8,}+(\.[A-Za-z0-9_.-]+)?")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # gunicorn quotes what it refuses: whole lines of a request, whatever they hold, and names of headers in capitals.
 _REFUSED = re.compile(r"(Invalid request from ip=[^'\"]*)['\"]")
@@ -101,7 +104,14 @@ def _thread_failed(args: threading.ExceptHookArgs) -> None:
 
 
 def _hidden(text: str) -> str:
-    return _SECRET.sub(lambda found: f"{found[1] or found[2]}...", text)
+    return _HIDDEN.sub(_shown, text)
+
+
+def _shown(found: re.Match[str]) -> str:
+    secret, token, rest = found.groups()
+    if token and rest is None:
+        return _SECRET.sub(r"\1...", found[0])
+    return f"{secret or token}..."
 
 
 class _JSON(logging.Formatter):
