@@ -19,15 +19,19 @@ def is_weak_modulus(modulus: int) -> bool:
 
 
 def is_weak_scalar(scalar: int, order: int) -> bool:
-    """Whether the private number of an EC key is so small, or so close to the order, that it can be searched for.
+    """Whether the private number of an EC key is so small, or so close to the order, that it can be searched for, or
+    its bytes show a pattern.
 
     One drawn at random is so once in 2^64.
     """
-    return min(scalar, order - scalar).bit_length() < order.bit_length() - 64
+    size = (order.bit_length() + 7) // 8
+    return min(scalar, order - scalar).bit_length() < order.bit_length() - 64 or is_weak_seed(scalar.to_bytes(size))
 
 
 def is_weak_seed(seed: bytes) -> bool:
-    """Whether 32 bytes show a pattern that no random ones have: few different ones, or each as far from the next."""
+    """Whether 32 bytes or more show a pattern that no random ones have: few different ones, or each as far from the
+    next.
+    """
     steps = {(after - before) % 256 for before, after in pairwise(seed)}
     return len(set(seed)) < 10 or len(steps) < 4
 

@@ -125,6 +125,8 @@ def bad_keys() -> dict[str, tuple[bytes, str | None]]:
         "a small P-256 scalar": (pem(scalar(2**128, ec.SECP256R1())), "guessed"),
         "a P-256 scalar just below the order": (pem(scalar(ec.SECP256R1().group_order - 2, ec.SECP256R1())), "guessed"),
         "a small P-384 scalar as a JWK": (raw(jwk(scalar(31337, ec.SECP384R1()))), "guessed"),
+        "a P-256 scalar of one byte over and over": (pem(scalar(int.from_bytes(b"\x41" * 32), ec.SECP256R1())), "guessed"),
+        "a P-384 scalar that counts": (raw(jwk(scalar(int.from_bytes(bytes(range(1, 49))), ec.SECP384R1()))), "guessed"),
         "an Ed25519 seed of zeros": (pem(seed(bytes(32))), "guessed"),
         "an Ed25519 seed of one": (raw(jwk(seed(bytes(31) + b"\1"))), "guessed"),
         "an Ed25519 seed that counts": (pem(seed(bytes(range(32)))), "guessed"),
@@ -173,7 +175,8 @@ def bad() -> dict[str, tuple[bytes, str | None]]:
 NAMES = [
     "RSA of 1024 bits", "RSA of 1024 bits as a JWK", "RSA of 2047 bits", "RSA of 2056 bits", "a small exponent",
     "the fingerprint of ROCA", "close primes", "close primes as a JWK", "a P-256 scalar of 1", "a small P-256 scalar",
-    "a P-256 scalar just below the order", "a small P-384 scalar as a JWK", "an Ed25519 seed of zeros", "an Ed25519 seed of one",
+    "a P-256 scalar just below the order", "a small P-384 scalar as a JWK",
+    "a P-256 scalar of one byte over and over", "a P-384 scalar that counts", "an Ed25519 seed of zeros", "an Ed25519 seed of one",
     "an Ed25519 seed that counts", "an Ed25519 seed of letters over and over", "P-192", "P-521", "secp256k1", "Ed448", "X25519, which cannot sign", "DSA", "an HMAC key",
     "encrypted PEM without a passphrase", "a public key", "a public JWK", "a certificate", "halves of two EC keys",
     "halves of two Ed25519 keys", "the private key in the public field", "an RSA modulus of another key",
