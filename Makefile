@@ -10,12 +10,12 @@ DEV := .venv/dev-installed
 .PHONY: help run serve test lint cases bench soak clean
 
 help:
-	@echo "make run     the issuer on http://127.0.0.1:$(PORT), with a first client on a first start"
-	@echo "make serve   the production server, $(WORKERS) processes"
+	@echo "make run     the issuer on http://127.0.0.1:$(PORT), with a first client on a first start (PORT=)"
+	@echo "make serve   the production server, $(WORKERS) processes (PORT=, WORKERS=)"
 	@echo "make test    the tests"
 	@echo "make lint    ruff and mypy"
 	@echo "make cases   which adversarial cases the tests hold"
-	@echo "make bench   side-by-side measurements"
+	@echo "make bench   everything measured beside others, in one run (PARTS=served,peers for some of it)"
 	@echo "make soak    the long runs"
 
 # --constraint: the same versions everywhere; each target installs no more than it needs.
@@ -30,17 +30,17 @@ $(SERVER): .venv/bin/python pyproject.toml constraints.txt
 	@touch $@
 
 $(DEV): .venv/bin/python pyproject.toml constraints.txt
-	$(INSTALL) '.[server,flask,fastapi,dev]'
+	$(INSTALL) '.[server,flask,fastapi,django,dev]'
 	@touch $@ $(SERVER)
 
 run: $(SERVER)
 	$(BIN)/flask run --port $(PORT)
 
 serve: $(SERVER)
-	$(BIN)/gunicorn --config gunicorn.conf.py --bind 127.0.0.1:$(PORT) --workers $(WORKERS) 'app:create_app()'
+	$(BIN)/python serve.py --bind 127.0.0.1:$(PORT) --workers $(WORKERS)
 
 test: $(DEV)
-	$(BIN)/python -m pytest -n 2 --dist loadscope
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(DEV)
 	$(BIN)/ruff check .
@@ -51,10 +51,11 @@ cases: $(DEV)
 	@$(BIN)/python -m tests.cases
 
 bench: $(DEV)
-	$(BIN)/python -m bench.token
-	$(BIN)/python -m bench.many_realms
+	$(BIN)/python -m bench $(if $(PARTS),--parts $(PARTS))
+	$(if $(PARTS),,$(BIN)/python -m bench.library)
 
 soak: $(DEV)
+	$(INSTALL) '.[fuzz]'
 	$(BIN)/python -m pytest -m soak
 
 clean:

@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 import flask
 
-from issuer import cli, endpoints, errors, log
+from issuer import cli, endpoints, log
 from issuer.cli import run
+from issuer.doors.flask import open_door
+from issuer.doors.front import stand_in_front
 from issuer.runtime import Runtime
-from issuer.server import MAX_BODY
 from issuer.settings import Settings, SettingsError
 from realmint.protocol import Clock, Monotonic, system_clock
 from realmint.protocol import monotonic as system_monotonic
@@ -37,9 +38,11 @@ def create_app(
     log.configure(settings.log_level, settings.log_format)
     runtime = Runtime(settings, clock, monotonic)
     app.extensions["realmint"] = runtime
-    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
-    endpoints.register(app, settings.base_path)
-    errors.register(app)
+    served = endpoints.services(
+        runtime.registry, runtime.database, settings.policy, clock, runtime.happened.tokens, runtime.revocations
+    )
+    open_door(app, runtime, served)
+    stand_in_front(app, runtime, served)
     cli.register(app, runtime)
     if run.is_flask_run():
         cli.start(runtime)

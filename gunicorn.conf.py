@@ -1,5 +1,6 @@
 """The production server (gunicorn): threads in a few processes, strict about headers, quiet about itself."""
 
+import resource
 import sys
 from logging import Formatter
 from typing import Any
@@ -12,6 +13,8 @@ threads = 32
 keepalive = 5
 timeout = 30
 graceful_timeout = 30
+# A worker that has no descriptor left to accept with ends, and every request in it: some are kept for other things.
+worker_connections = max(64, min(1000, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 192))
 limit_request_line = 4094
 limit_request_fields = 64
 limit_request_field_size = 8190
@@ -74,4 +77,4 @@ def post_worker_init(worker: Any) -> None:
     """Tells the issuer how many threads there are, so that slow checks leave some of them free."""
     runtime = getattr(worker.wsgi, "extensions", {}).get("realmint")
     if runtime is not None:
-        runtime.verifier.served_by(worker.cfg.threads)
+        runtime.served_by(worker.cfg.threads)

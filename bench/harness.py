@@ -1,33 +1,41 @@
-"""What the measurements share: WSGI calls in this process, and ratios taken in turns."""
+"""What the measurements share: an issuer and its WSGI calls in this process."""
 
 import io
-import statistics
-import time
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import flask
 
 from app import create_app
-from issuer import provisioning
+from issuer.admin import clients
 from issuer.log import LOGGER
 from issuer.runtime import Runtime
 from issuer.settings import Settings
 from keys.audit import Actor
 
 Call = Callable[[], None]
+WSGI = Callable[..., Iterable[bytes]]
 ACTOR = Actor("bench", "bench")
+KEK = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
 
 
-def issuer(folder: Path, **environ: str) -> tuple[flask.Flask, Runtime]:
-    """An issuer in this process on its own embedded database; its log goes nowhere."""
-    app = create_app(Settings.from_environ({f"REALMINT_{k}": v for k, v in environ.items()}, folder), str(folder))
-    LOGGER.handlers = []
+def issuer(folder: Path, *, logged: bool = False) -> tuple[flask.Flask, Runtime]:
+    """An issuer in this process on its own embedded database; its log goes nowhere unless it is `logged`."""
+    app = create_app(Settings.from_environ({}, folder), str(folder))
+    if not logged:
+        LOGGER.handlers = []
     runtime: Runtime = app.extensions["realmint"]
     runtime.boot()
     return app, runtime
+
+
+def opened(url: str, folder: Path) -> tuple[flask.Flask, Runtime]:
+    """An issuer in this process on a database that need not have a schema yet; it logs errors alone."""
+    environ = {"REALMINT_DATABASE_URL": url, "REALMINT_KEK": KEK, "REALMINT_LOG_LEVEL": "ERROR"}
+    app = create_app(Settings.from_environ(environ, folder), str(folder))
+    return app, app.extensions["realmint"]
 
 
 def empty_view() -> flask.Flask:
@@ -40,13 +48,23 @@ def empty_view() -> flask.Flask:
 def client(runtime: Runtime, realm: str = "/", client_id: str = "svc") -> tuple[str, str]:
     """A client that may read; its name and secret."""
     may = {"scopes": ["read"], "default_scopes": ["read"]}
-    made = provisioning.create_client(runtime, realm, client_id, lambda _: may)
+    made = clients.create(runtime.administration, realm, client_id, may, ACTOR)
     assert made.secret is not None
     return client_id, made.secret
 
 
-def post(app: flask.Flask, path: str, body: bytes = b"", credentials: tuple[str, str] | None = None) -> Call:
+def post(app: WSGI, path: str, body: bytes = b"", credentials: tuple[str, str] | None = None) -> Call:
     """One WSGI call that must answer 200."""
+    ask = asking(app, path, body, credentials)
+
+    def call() -> None:
+        assert ask() == 200
+
+    return call
+
+
+def asking(app: WSGI, path: str, body: bytes = b"", credentials: tuple[str, str] | None = None) -> Callable[[], int]:
+    """One WSGI call; its status."""
     environ: dict[str, Any] = {
         "REQUEST_METHOD": "POST", "SCRIPT_NAME": "", "PATH_INFO": path, "RAW_URI": path, "QUERY_STRING": "",
         "SERVER_NAME": "127.0.0.1", "SERVER_PORT": "5000", "SERVER_PROTOCOL": "HTTP/1.1", "wsgi.url_scheme": "http",
@@ -57,29 +75,14 @@ def post(app: flask.Flask, path: str, body: bytes = b"", credentials: tuple[str,
         environ["HTTP_AUTHORIZATION"] = "Basic " + b64encode(":".join(credentials).encode()).decode()
     statuses: list[str] = []
 
-    def call() -> None:
+    def call() -> int:
         parts = app({**environ, "wsgi.input": io.BytesIO(body)}, lambda status, *_: statuses.append(status))
         b"".join(parts)
-        assert statuses.pop() == "200 OK"
+        return int(statuses.pop()[:3])
 
     return call
 
 
-def token(app: flask.Flask, credentials: tuple[str, str], path: str = "/oauth2/realms/root/access_token") -> Call:
+def token(app: WSGI, credentials: tuple[str, str], path: str = "/oauth2/realms/root/access_token") -> Call:
     """One token request."""
     return post(app, path, b"grant_type=client_credentials&scope=read", credentials)
-
-
-def compare(calls: dict[str, Call], rounds: int = 15, batch: int = 200) -> dict[str, float]:
-    """Median microseconds per call, measured in turns, so that a noisy machine is as noisy for each."""
-    for call in calls.values():
-        for _ in range(batch):
-            call()
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(rounds):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            for _ in range(batch):
-                call()
-            times[name].append((time.perf_counter() - start) / batch * 1e6)
-    return {name: statistics.median(values) for name, values in times.items()}

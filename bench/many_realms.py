@@ -10,32 +10,35 @@ of every realm gets a token, twice: what the second round asks the database, and
 import argparse
 import json
 import resource
-import secrets
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import event
 
-from bench import harness
-from issuer import schema
-from issuer.db import change_head, client_secrets, clients, realms, record_change
+from bench import crowd, harness
 from issuer.realms import REALM_DEFAULTS
-from issuer.secrets import SALT_BYTES, Kind, digest, generate
+from issuer.secrets import Kind, digest, generate
+from issuer.slots import FIRST_LENGTH
+from issuer.storage import schema
+from issuer.storage.changes import record_change
+from issuer.storage.tables import change_head, client_secrets, clients, realms, status_ranges
 from keys import store
 from keys.key import generate as generate_key
 
-KEK = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
 BATCH = 1000
+PAIRS = 30
 
 
 def load(url: str, folder: Path, realm_count: int, client_count: int) -> str:
     """Fills an empty database; the secret that every client has. Realms are /r1 ..., clients c1 ... in turn."""
-    app, runtime = harness_without_boot(url, folder)
+    app, runtime = harness.opened(url, folder)
     del app
     runtime.database.create_file()
     schema.upgrade(runtime.database)
@@ -48,15 +51,19 @@ def load(url: str, folder: Path, realm_count: int, client_count: int) -> str:
                 connection.execute(realms.insert().values(**realm_row(number)))
                 pair = (generate_key("ES256"), generate_key("ES256"))
                 store.create_key_set(
-                    connection, number, [pair], runtime.sealer(), harness.ACTOR, max_lifetime=3600, now=1
-                )
+                    connection, number, [pair], runtime.sealer(), harness.ACTOR, path=f"/{number}", max_lifetime=3600,
+                    now=1, details={},
+                )  # fmt: skip
         progress("realms", min(first + BATCH - 1, realm_count), realm_count, started)
     started = time.perf_counter()
     for first in range(1, client_count + 1, BATCH):
         numbers = range(first, min(first + BATCH, client_count + 1))
         with runtime.database.write() as connection:
-            connection.execute(clients.insert(), [client_row(n, (n - 1) % realm_count + 1) for n in numbers])
-            connection.execute(client_secrets.insert(), [secret_row(n, row_digest) for n in numbers])
+            connection.execute(
+                clients.insert(), [crowd.client_row((n - 1) % realm_count + 1, f"c{n}") for n in numbers]
+            )
+            connection.execute(client_secrets.insert(), [crowd.secret_row(n, row_digest) for n in numbers])
+            connection.execute(status_ranges.insert(), [range_row(n, realm_count) for n in numbers])
         progress("clients", numbers[-1], client_count, started)
     with runtime.database.change() as connection:
         connection.execute(change_head.update().values(generation=realm_count + client_count))
@@ -65,33 +72,21 @@ def load(url: str, folder: Path, realm_count: int, client_count: int) -> str:
     return secret
 
 
-def harness_without_boot(url: str, folder: Path) -> tuple[Any, Any]:
-    from app import create_app
-    from issuer.settings import Settings
-
-    environ = {"REALMINT_DATABASE_URL": url, "REALMINT_KEK": KEK, "REALMINT_LOG_LEVEL": "ERROR"}
-    app = create_app(Settings.from_environ(environ, folder), str(folder))
-    return app, app.extensions["realmint"]
-
-
 def realm_row(number: int) -> dict[str, Any]:
     defaults = {name: list(value) if isinstance(value, tuple) else value for name, value in REALM_DEFAULTS.items()}
     path = f"/r{number}"
-    return {**defaults, "path": path, "path_key": path, "enabled": True, "has_imported_secrets": False, "not_before": 0,
-            "created_at": 1}  # fmt: skip
+    own = {"has_imported_secrets": False, "status_floor": 0, "created_at": 1}
+    return {**defaults, **own, "path": path, "path_key": path, "enabled": True}
 
 
-def client_row(number: int, realm_id: int) -> dict[str, Any]:
-    empty: dict[str, Any] = {name: [] for name in ("audiences", "default_audience", "resource_identifiers")}
-    may = {"scopes": ["read"], "default_scopes": ["read"], "grant_types": ["client_credentials"]}
-    salt = secrets.token_bytes(SALT_BYTES)
-    named = {"realm_id": realm_id, "client_id": f"c{number}", "auth_method": "client_secret", "secret_salt": salt}
-    return {**empty, **may, **named, "enabled": True, "not_before": 0, "created_at": 1}
-
-
-def secret_row(number: int, row_digest: bytes) -> dict[str, Any]:
-    named = {"secret_id": f"s{number}", "client_pk": number, "kind": "generated"}
-    return {**named, "version": 1, "digest": row_digest, "created_at": 1}
+def range_row(number: int, realm_count: int) -> dict[str, Any]:
+    place = {"offset": (number - 1) // realm_count * FIRST_LENGTH, "length": FIRST_LENGTH}
+    owner = {
+        "realm_id": (number - 1) % realm_count + 1,
+        "client_pk": number,
+        "credential_id": crowd.secret_name(number),
+    }
+    return {**place, **owner, "max_lifetime": 3600, "set_count": 0}
 
 
 def progress(what: str, done: int, total: int, started: float) -> None:
@@ -105,7 +100,7 @@ def progress(what: str, done: int, total: int, started: float) -> None:
 def worker(url: str, folder: Path, secret: str) -> Iterator[float]:
     """In its own process: start-up to the first token, memory then, then a batch of warm tokens per line read."""
     started = time.perf_counter()
-    app, _ = harness_without_boot(url, folder)
+    app, _ = harness.opened(url, folder)
     call = harness.token(app, ("c1", secret), "/oauth2/realms/root/realms/r1/access_token")
     call()
     yield time.perf_counter() - started
@@ -180,6 +175,35 @@ class Worker:
         self.process.wait(10)
 
 
+def measure(realms: int, clients: int, database_url: str | None = None) -> dict[str, dict[str, float]]:
+    """A worker with one realm and client beside one with all; then every client of the latter gets a token, twice.
+
+    `of_one` is what a token costs there, as a multiple of what it costs with one; median of pairs of batches.
+    """
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        many_url, one_url = database_url or f"sqlite:///{folder}/many.db", f"sqlite:///{folder}/one.db"
+        many_secret = load(many_url, folder / "many", realms, clients)
+        one_secret = load(one_url, folder / "one", 1, 1)
+        one, many = Worker(one_url, folder / "one", one_secret), Worker(many_url, folder / "many", many_secret)
+        stack.callback(one.stop)
+        stack.callback(many.stop)
+        batches = [(one.batch(), many.batch()) for _ in range(PAIRS + 1)][1:]
+        us = [statistics.median(times) for times in zip(*batches, strict=True)]
+        first, second, statements, grown = many.visit(realms, clients)
+        return {
+            named(1, 1): {"start_up_s": one.start_up, "mib": one.memory, "us": us[0]},
+            named(realms, clients): {
+                "start_up_s": many.start_up, "mib": many.memory, "us": us[1], "first_us": first, "second_us": second,
+                "statements": statements, "grown_mib": grown, "of_one": statistics.median(b / a for a, b in batches),
+            },
+        }  # fmt: skip
+
+
+def named(realms: int, clients: int) -> str:
+    return f"{realms} realms, {clients} clients" if realms > 1 else "1 realm, 1 client"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--realms", type=int, default=10_000)
@@ -194,25 +218,15 @@ def main() -> None:
         for number in worker(url, Path(folder), secret):
             print(number, flush=True)
         return
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        many_url = arguments.database_url or f"sqlite:///{folder}/many.db"
-        one_url = f"sqlite:///{folder}/one.db"
-        many_secret = load(many_url, folder / "many", arguments.realms, arguments.clients)
-        one_secret = load(one_url, folder / "one", 1, 1)
-        one, many = Worker(one_url, folder / "one", one_secret), Worker(many_url, folder / "many", many_secret)
-        batches = [(one.batch(), many.batch()) for _ in range(31)][1:]
-        ratio = sorted(b / a for a, b in batches)[len(batches) // 2]
-        medians = [sorted(times)[len(times) // 2] for times in zip(*batches, strict=True)]
-        cold, warm, statements, grown = many.visit(arguments.realms, arguments.clients)
-        for process in (one, many):
-            process.stop()
-    print(f"{'realms':>8}{'clients':>9}{'start-up s':>12}{'memory MiB':>12}{'µs per token':>14}")
-    print(f"{1:8}{1:9}{one.start_up:12.2f}{one.memory:12.1f}{medians[0]:14.0f}")
-    print(f"{arguments.realms:8}{arguments.clients:9}{many.start_up:12.2f}{many.memory:12.1f}{medians[1]:14.0f}")
-    print(f"all {arguments.clients} clients in turn: {cold:.0f} µs each, the second time {warm:.0f}", end=" ")
-    print(f"and {statements:.0f} statements in all; {grown:.0f} MiB are held for them")
-    print(f"a token costs {(ratio - 1) * 100:+.1f} % with all of them (median of {len(batches)} pairs of batches)")
+    found = measure(arguments.realms, arguments.clients, arguments.database_url)
+    print(f"{'':32}{'start-up s':>12}{'memory MiB':>12}{'µs per token':>14}")
+    for name, row in found.items():
+        print(f"{name:32}{row['start_up_s']:12.2f}{row['mib']:12.1f}{row['us']:14.0f}")
+    row = found[named(arguments.realms, arguments.clients)]
+    print(f"all {arguments.clients} clients in turn: {row['first_us']:.0f} µs each,", end=" ")
+    print(f"the second time {row['second_us']:.0f}", end=" ")
+    print(f"and {row['statements']:.0f} statements in all; {row['grown_mib']:.0f} MiB are held for them")
+    print(f"a token costs {(row['of_one'] - 1) * 100:+.1f} % with all of them (median of {PAIRS} pairs of batches)")
 
 
 if __name__ == "__main__":

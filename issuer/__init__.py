@@ -1,6 +1,14 @@
-"""Floor 2: the authorization server.
+"""Floor 2: the authorization server. A file or a package for each thing it does; an import only ever points down.
 
-settings, realms, clients, secrets: values. client_auth, grants, tokens: what a token request goes through,
-one file per method, grant and format. db, stores, registry: what is stored and what the warm path sees of
-it. server, errors, endpoints, cli: the outside. May import keys and realmint.protocol.
+Configuration: settings, sources (environment and file), base_url, database_url, log; runtime: what one process works
+with.
+Values: realms, clients, secrets, setting (what a setting of a realm or a client is), slots (which index a token has),
+opaque (tokens that say nothing).
+Stored: storage. Held for the warm path: registry. Whether a presented secret is right: secret_checks.
+A request: form and request (what arrived, read strictly), peer (who sent it), answer, encoding (JSON), refusals and
+errors (how a refusal becomes one), counts (what happened how often), revocation_limit (how many tokens may be revoked
+in a second).
+A token: client_auth, grants, tokens, each with a list of its members (plugins); oauth_server joins them under Authlib.
+Outside: endpoints, and the doors through which requests reach them; admin, and cli, which calls it; serving, the
+production server.
 """

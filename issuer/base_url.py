@@ -4,6 +4,10 @@ import ipaddress
 import re
 from urllib.parse import SplitResult, urlsplit
 
+from realmint.protocol.addresses import is_loopback
+
+__all__ = ["is_loopback", "parse_base_url"]
+
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _HOST = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9-]{1,63}(?<!-))*\.?")
 
@@ -35,14 +39,6 @@ def parse_base_url(text: str, *, allow_http: bool, allow_http_by: str) -> str:
     if faults:
         raise ValueError(*faults)
     return text
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name is this machine."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _canonical(parts: SplitResult, host: str, port: int | None) -> str:

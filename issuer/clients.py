@@ -1,10 +1,12 @@
 """A client: a machine that authenticates (RFC 6749 section 2). Its repr shows names, never secrets."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from issuer.secrets import Secret
+from issuer.setting import Kind, defaults_of, setting
+from issuer.slots import SlotRange
 
 INTROSPECT_ALL = "am-introspect-all-tokens"
 MARKERS = frozenset({INTROSPECT_ALL})
@@ -18,33 +20,52 @@ class ClientIdError(ValueError):
     """The text is not a client identifier we register."""
 
 
-@dataclass(frozen=True)
-class Client:
-    """A client as it is stored. Lifetimes in seconds; None means: as the realm has it.
+@dataclass(frozen=True, kw_only=True)
+class ClientSettings:
+    """What an administrator may set of a client: a line for each. Seconds; None means: as the realm has it."""
 
-    `not_before` kills tokens issued at or before it; `secret_salt` is for its imported secrets.
+    name: str | None = setting(None, Kind.TEXT, "--name", "For people.")
+    scopes: frozenset[str] = setting(
+        frozenset(), Kind.SCOPES, "--scope", "What it may ask for; repeats, or a space-separated list."
+    )
+    default_scopes: tuple[str, ...] = setting((), Kind.SCOPES, "--default-scope", "Granted when a request names none.")
+    audiences: tuple[str, ...] = setting(
+        (), Kind.AUDIENCES, "--audience", "What `resource` or `audience` may name: a URI or a plain name."
+    )
+    default_audience: tuple[str, ...] = setting(
+        (), Kind.AUDIENCES, "--default-audience", "The aud when a request names none."
+    )
+    resource_identifiers: tuple[str, ...] = setting(
+        (), Kind.AUDIENCES, "--resource-identifier", "It is this API, and may introspect."
+    )
+    grant_types: tuple[str, ...] = setting(("client_credentials",), Kind.CHOICES, "--grant-type", choices="grants")
+    auth_method: str = setting("client_secret", Kind.CHOICE, "--auth-method", choices="client authentication methods")
+    access_token_lifetime: int | None = setting(None, Kind.DURATION, "--access-token-lifetime")
+    signing_alg: str | None = setting(None, Kind.CHOICE, "--signing-alg", choices="signing algorithms")
+    token_format: str | None = setting(None, Kind.CHOICE, "--token-format", choices="token formats")
+
+
+CLIENT_DEFAULTS = defaults_of(ClientSettings)
+"""What a client is created with when nothing is said."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Client(ClientSettings):
+    """A client as it is stored.
+
+    `secret_salt` is for its imported secrets. `ranges`: what each of its credentials draws from; one without is of no
+    use.
     """
 
     id: int
     realm_id: int
     client_id: str
-    name: str | None
     enabled: bool
-    scopes: frozenset[str]
-    default_scopes: tuple[str, ...]
-    audiences: tuple[str, ...]
-    default_audience: tuple[str, ...]
-    resource_identifiers: tuple[str, ...]
-    grant_types: tuple[str, ...]
-    auth_method: str
-    access_token_lifetime: int | None
-    signing_alg: str | None
-    token_format: str | None
-    not_before: int
     created_at: int
     last_used_at: int | None
     secret_salt: bytes = field(repr=False, default=b"")
     secrets: tuple[Secret, ...] = field(repr=False, default=())
+    ranges: Mapping[str, SlotRange] = field(repr=False, default_factory=dict)
 
     def check_grant_type(self, grant_type: str) -> bool:
         """Whether this client may use a grant; Authlib's ClientCredentialsGrant asks (RFC 6749 section 5.2)."""
@@ -55,9 +76,9 @@ class Client:
         """Whether the profile carries the marker that opens every token of the realm."""
         return INTROSPECT_ALL in self.scopes
 
-    def grantable(self, values: Iterable[str]) -> bool:
+    def grantable(self, values: Collection[str]) -> bool:
         """Whether every scope value may stand in a token of this client."""
-        return set(values) <= self.scopes - MARKERS
+        return self.scopes.issuperset(values) and MARKERS.isdisjoint(values)
 
 
 def parse_client_id(text: str) -> str:

@@ -10,12 +10,18 @@ import logging
 import re
 import sys
 import threading
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import nullcontext
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from realmint.protocol import system_clock
 
 LOGGER = logging.getLogger("realmint")
+_LEVELS = logging.getLevelNamesMapping()
+_WIDE = 2**63
 MAX_VALUE = 256
 """Characters of one value that are written."""
 _MAX_ITEMS = 16
@@ -33,9 +39,15 @@ _REFUSED_NAME = re.compile(r"Invalid request from ip=\S* Invalid HTTP [Hh]eader(
 
 def event(name: str, *, level: str = "INFO", **fields: Any) -> None:
     """Writes one event. Fields that are None are left out."""
-    number = logging.getLevelNamesMapping()[level]
-    if LOGGER.isEnabledFor(number):
-        LOGGER.log(number, name, extra={"realmint_fields": {k: v for k, v in fields.items() if v is not None}})
+    number = _LEVELS[level]
+    if not LOGGER.isEnabledFor(number):
+        return
+    said = {k: v for k, v in fields.items() if v is not None}
+    listening = LOGGER.handlers
+    if len(listening) == 1 and type(listening[0]) is _Handler and not LOGGER.filters:
+        listening[0].say(number, level, name, said)  # nobody else is to have a record, which costs more than the line
+    else:
+        LOGGER.log(number, name, extra={"realmint_fields": said})
 
 
 def configure(level: str, style: str) -> None:
@@ -44,11 +56,8 @@ def configure(level: str, style: str) -> None:
     Authlib's loggers write whole token responses at DEBUG (facts L12): they are capped at INFO whatever the
     level of ours. Of other loggers come warnings and what they themselves set to be written, as servers do.
     """
-    handler = _Handler(sys.stderr)
-    handler.setFormatter(_JSON() if style == "json" else _Text())
     # Not the handler's level: Flask and Werkzeug add a handler of their own where they find none for their level.
-    number = logging.getLevelNamesMapping()[level]
-    handler.addFilter(lambda record: record.levelno >= number)
+    handler = _Handler(sys.stderr, _JSON() if style == "json" else _Text(), _LEVELS[level])
     LOGGER.handlers = [handler]
     LOGGER.setLevel(level)
     LOGGER.propagate = False
@@ -69,7 +78,15 @@ def formatter() -> logging.Formatter:
 
 def clean(value: Any) -> Any:
     """A value fit for one line: numbers as they are, text escaped to printable ASCII and cut, lists cut."""
-    if isinstance(value, bool) or (isinstance(value, int) and abs(value) < 2**63):
+    if (
+        type(value) is str
+        and len(value) <= MAX_VALUE
+        and value.isascii()
+        and value.isprintable()
+        and not ("\\" in value or "rms_" in value or "rmt_" in value or "eyJ" in value)
+    ):
+        return value  # most there are: nothing in it to escape, and none of what begins a secret
+    if isinstance(value, bool) or (isinstance(value, int) and abs(value) < _WIDE):
         return value
     if isinstance(value, float) and abs(value) < 1e300:  # JSON has no word for infinity and NaN
         return value
@@ -83,19 +100,39 @@ def clean(value: Any) -> Any:
 class _Handler(logging.StreamHandler[Any]):
     """Counts what could not be written, and says so once it can; prints no traceback in its place."""
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: Any, lines: "_Lines", least: int) -> None:
         super().__init__(stream)
+        self.setFormatter(lines)
+        self.addFilter(lambda record: record.levelno >= least)
+        self._lines = lines
+        self._least = least
         self._lost = 0
 
     def emit(self, record: logging.LogRecord) -> None:
         before = self._lost
         super().emit(record)
-        if before and self._lost == before:
-            self._lost = 0
-            event("log_lines_lost", count=before, level="WARNING")
+        self._found(before)
+
+    def say(self, number: int, level: str, name: str, said: Mapping[str, Any]) -> None:
+        """As emit() does, an event of ours that nobody made a record of."""
+        if number < self._least:
+            return
+        with self.lock or nullcontext():
+            before = self._lost
+            try:
+                self.stream.write(self._lines.line(level, _event(name, said)) + self.terminator)
+                self.stream.flush()
+            except Exception:  # noqa: BLE001 - as the base class's emit()
+                self._lost += 1
+            self._found(before)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 - the base class's name
         self._lost += 1
+
+    def _found(self, before: int) -> None:
+        if before and self._lost == before:
+            self._lost = 0
+            event("log_lines_lost", count=before, level="WARNING")
 
 
 def _thread_failed(args: threading.ExceptHookArgs) -> None:
@@ -114,31 +151,53 @@ def _shown(found: re.Match[str]) -> str:
     return f"{secret or token}..."
 
 
-class _JSON(logging.Formatter):
+class _Lines(logging.Formatter, ABC):
     def format(self, record: logging.LogRecord) -> str:
-        return json.dumps({"time": system_clock(), "level": record.levelname, **_fields(record)})
+        return self.line(record.levelname, _fields(record))
+
+    @abstractmethod
+    def line(self, level: str, fields: dict[str, Any]) -> str:
+        """What is written of an event, its name among its fields, all of them clean."""
 
 
-class _Text(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        fields = _fields(record)
+class _JSON(_Lines):
+    def line(self, level: str, fields: dict[str, Any]) -> str:
+        return json.dumps({"time": system_clock(), "level": level, **fields})
+
+
+class _Text(_Lines):
+    def line(self, level: str, fields: dict[str, Any]) -> str:
         name = fields.pop("event")
-        pairs = " ".join(f"{key}={_quoted(value)}" for key, value in fields.items())
-        when = datetime.fromtimestamp(system_clock(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        return f"{when} {record.levelname.lower()} {name} {pairs}".rstrip()
+        pairs = " ".join([f"{key}={_quoted(value)}" for key, value in fields.items()])
+        return f"{_written(system_clock())} {level.lower()} {name} {pairs}".rstrip()
+
+
+@lru_cache(maxsize=8)  # some thousand lines a second
+def _written(now: int) -> str:
+    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _quoted(value: Any) -> str:
+    if type(value) is int:
+        return str(value)
+    if type(value) is bool:
+        return "true" if value else "false"
     if isinstance(value, list):
         value = ",".join(map(str, value))
     text = json.dumps(value) if not isinstance(value, str) else value
     return json.dumps(text) if " " in text or '"' in text or "=" in text or not text else text
 
 
+def _event(name: str, said: Mapping[str, Any]) -> dict[str, Any]:
+    named = {"event": clean(name)}
+    for key, value in said.items():
+        named[key] = value if type(value) is int and -_WIDE < value < _WIDE else clean(value)
+    return named
+
+
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
     if record.name == LOGGER.name:
-        fields = {key: clean(value) for key, value in getattr(record, "realmint_fields", {}).items()}
-        named = {"event": clean(record.getMessage()), **fields}
+        named = _event(record.getMessage(), getattr(record, "realmint_fields", {}))
     else:
         named = {"event": "log", "logger": clean(record.name), "pid": record.process, "message": _foreign(record)}
     if record.exc_info and record.exc_info[1] is not None:

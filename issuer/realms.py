@@ -1,8 +1,9 @@
 """A realm: an isolated issuer with its own clients, keys and token policy (RFC 8414 section 2, `issuer`)."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from issuer.setting import Kind, defaults_of, setting
 
 MAX_DEPTH = 8
 RESERVED = frozenset({
@@ -17,25 +18,37 @@ class RealmPathError(ValueError):
     """The text is not the path of a realm."""
 
 
-@dataclass(frozen=True)
-class Realm:
-    """A realm as it is stored. Durations are in seconds; `not_before` kills tokens issued at or before it."""
+@dataclass(frozen=True, kw_only=True)
+class RealmSettings:
+    """What an administrator may set of a realm: a line for each. Durations are in seconds."""
+
+    signing_algs: tuple[str, ...] = setting(
+        ("ES256",), Kind.CHOICES, "--alg", "The first signs.", choices="signing algorithms"
+    )
+    rsa_bits: int = setting(2048, Kind.SIZE, "--rsa-bits", "Size of RSA keys.", choices="RSA sizes")
+    access_token_lifetime: int = setting(600, Kind.DURATION, "--access-token-lifetime")
+    max_access_token_lifetime: int = setting(
+        3600, Kind.DURATION, "--max-access-token-lifetime", "No client may have longer."
+    )
+    default_audience: tuple[str, ...] = setting(
+        (), Kind.AUDIENCES, "--default-audience", "The aud when nothing else names one."
+    )
+    scopes: tuple[str, ...] = setting((), Kind.SCOPES, "--scope", "Listed in the metadata.")
+    default_scopes: tuple[str, ...] = setting((), Kind.SCOPES, "--default-scope", "Granted when a request names none.")
+    token_format: str = setting("rfc9068", Kind.CHOICE, "--token-format", choices="token formats")
+    am_sub_prefix: bool = setting(False, Kind.FLAG, "--am-sub-prefix", "sub as (age!client) in format am.")
+    grant_types: tuple[str, ...] = setting(("client_credentials",), Kind.CHOICES, "--grant-type", choices="grants")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Realm(RealmSettings):
+    """A realm as it is stored; a token whose index is below `status_floor` is dead."""
 
     id: int
     path: str
     enabled: bool
-    signing_algs: tuple[str, ...]
-    rsa_bits: int
-    access_token_lifetime: int
-    max_access_token_lifetime: int
-    default_audience: tuple[str, ...]
-    scopes: tuple[str, ...]
-    default_scopes: tuple[str, ...]
-    grant_types: tuple[str, ...]
-    token_format: str
-    am_sub_prefix: bool
     has_imported_secrets: bool
-    not_before: int
+    status_floor: int
     created_at: int
 
 
@@ -90,16 +103,5 @@ def path_of_address(text: str) -> str:
     return parse_path("/" + text)
 
 
-REALM_DEFAULTS: Mapping[str, object] = {
-    "signing_algs": ("ES256",),
-    "rsa_bits": 2048,
-    "access_token_lifetime": 600,
-    "max_access_token_lifetime": 3600,
-    "default_audience": (),
-    "scopes": (),
-    "default_scopes": (),
-    "grant_types": ("client_credentials",),
-    "token_format": "rfc9068",
-    "am_sub_prefix": False,
-}
+REALM_DEFAULTS = defaults_of(RealmSettings)
 """What a realm is created with when nothing is said."""

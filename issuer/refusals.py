@@ -4,6 +4,8 @@ The text on the wire is a fixed ASCII constant, in AM's wording where it has one
 holds nothing that was sent. The reason is for the log alone.
 """
 
+from types import TracebackType
+
 from authlib.oauth2 import OAuth2Error
 from authlib.oauth2.rfc6749 import (
     InvalidClientError,
@@ -38,6 +40,7 @@ INVALID_SCOPE = "Unknown/invalid scope(s)"
 NO_SCOPE = "No scope requested and no default scope configured"
 INVALID_TARGET = "The requested resource or audience is invalid, unknown or not allowed"
 MISSING_TOKEN = "Missing parameter: token"  # noqa: S105 - a message, not a credential
+OTHER_CLIENTS_TOKEN = "The token was issued to another client"  # noqa: S105 - a message, not a credential
 TRY_LATER = "The server is temporarily unable to handle the request"
 NOT_FOUND = "There is nothing at this address"
 METHOD_NOT_ALLOWED = "This address does not take this method"
@@ -45,6 +48,10 @@ TOO_LARGE = "The request is too large"
 MALFORMED = "The request is malformed"
 PRECONDITION_FAILED = "A precondition of the request does not hold"
 SERVER_FAULT = "The server failed to handle the request"
+
+
+Refusal = OAuth2Error
+"""What every refusal is, for who knows nothing of Authlib."""
 
 
 class InvalidTargetError(OAuth2Error):
@@ -68,6 +75,37 @@ class TemporarilyUnavailableError(OAuth2Error):
     def __init__(self, retry_after: int = 1, status_code: int = 503) -> None:
         super().__init__(TRY_LATER, status_code=status_code)
         self.retry_after = retry_after
+
+
+class UnknownRealm(Exception):
+    """No realm is at this address: 404, whatever was asked of it."""
+
+
+class UnknownList(Exception):
+    """No status list is at this address now: 404, which no cache may keep."""
+
+
+class ClaimedBy:
+    """`with ClaimedBy(client_id):` every refusal inside takes the client along to the log, authenticated or not."""
+
+    __slots__ = ("_client_id",)
+
+    def __init__(self, client_id: str) -> None:
+        self._client_id = client_id
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, OAuth2Error):
+            claimed_by(error, self._client_id)
+
+
+def claimed_by(error: OAuth2Error, client_id: str) -> None:
+    """What ClaimedBy does, to one refusal."""
+    error.claimed_client_id = client_id
 
 
 def because(error: OAuth2Error, reason: str) -> OAuth2Error:
@@ -99,3 +137,8 @@ def invalid_target(reason: str) -> OAuth2Error:
 def unauthorized_client(reason: str) -> OAuth2Error:
     """400, RFC 6749 section 5.2."""
     return because(UnauthorizedClientError(GRANT_NOT_ALLOWED), reason)
+
+
+def too_many_attempts(reason: str, retry_after: int) -> OAuth2Error:
+    """429: an attempt is not looked at now; `retry_after` in seconds."""
+    return because(TemporarilyUnavailableError(retry_after, status_code=429), reason)

@@ -1,21 +1,38 @@
-"""What one process works with: settings, database, sealer, registry and server, wired once."""
+"""What one process works with: settings, database, sealer, registry and counts, wired once."""
 
 import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import URL
 
-from issuer import bootstrap
-from issuer.db import Database, SchemaMissing
-from issuer.endpoints.introspection import Introspection
-from issuer.failures import FailureLimit
-from issuer.registry import Registry
-from issuer.server import IssuerServer
+from issuer.admin import first_start
+from issuer.admin.change import Administration
+from issuer.counts import Happened
+from issuer.registry.marks import Marks
+from issuer.registry.view import Registry, RegistryMeasures
+from issuer.revocation_limit import RevocationLimit
+from issuer.secret_checks.failures import FailureLimit
+from issuer.secret_checks.measures import SecretCheckMeasures, measures
+from issuer.secret_checks.verifier import SecretVerifier
 from issuer.settings import Settings
-from issuer.verifier import SecretVerifier
+from issuer.storage.engine import Database
+from issuer.storage.revision import SchemaMissing
+from keys import store as key_store
 from keys.sealing import Sealer, SealingError, forbid_core_dumps, read_own_kek_file
 from realmint.protocol import Clock, Monotonic
 from realmint.protocol.fork import in_forked_child
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What an operator wants to know of one process: refusals by reason, tokens by the path of their realm."""
+
+    registry: RegistryMeasures
+    secret_checks: SecretCheckMeasures
+    refusals: Mapping[str, int]
+    tokens: Mapping[str, int]
 
 
 class Runtime:
@@ -27,19 +44,22 @@ class Runtime:
         self.settings = settings
         self.clock = clock
         self.database = Database(settings.database_url or embedded_url(settings), clock, embedded=settings.embedded)
+        self.administration = Administration(self.database, self.sealer, settings.policy)
         self.verifier = SecretVerifier()
         self.failures = FailureLimit(settings.instance_path / "failures", settings.auth_failures_per_minute)
+        self.revocations = RevocationLimit(settings.instance_path / "revocations")
         self.registry = Registry(
             self.database,
             self.sealer,
             self.verifier,
             self.failures,
+            Marks(self.database),
             base_url=settings.base_url,
-            policy=settings.rotation,
+            policy=settings.policy,
+            clock=clock,
             monotonic=monotonic,
         )
-        self.server = IssuerServer(self.registry, clock, settings.trusted_proxies)
-        self.server.register_endpoint(Introspection)
+        self.happened = Happened()
         self._sealer: Sealer | None = None
         self._booted = False
         self._forget_threads()
@@ -67,7 +87,9 @@ class Runtime:
             if self._booted:
                 return
             if self.settings.embedded:
-                bootstrap.create_missing(self, root_realm=root_realm)
+                settings = self.settings
+                kek_path = settings.kek_path if settings.keks is None else None
+                first_start.create_missing(self.administration, settings.instance_path, kek_path, root_realm=root_realm)
             else:
                 self.database.check_schema()
             self.check_key_encryption_key()
@@ -93,23 +115,38 @@ class Runtime:
             if missing.found is not None:
                 raise
 
+    def served_by(self, threads: int) -> None:
+        """Says how many threads of the server answer in this process, so that what is slow leaves some of them free."""
+        self.verifier.served_by(threads)
+        self.registry.served_by(threads)
+
     def close(self) -> None:
         """Writes what waits to be written and lets go of the database."""
         self.registry.close()
         self.failures.close()
+        self.revocations.close()
         self.database.engine.dispose()
 
-    def prepare_change(self, dry_run: bool, *, creates: bool = False, root_realm: bool = True) -> None:
-        """Before a changing command: the database can be used. Only what `creates` something makes an embedded one.
+    def prepare_change(self, dry_run: bool, *, creates: bool = False, root_realm: bool = True) -> Administration:
+        """What a changing command works with, once the database can be used. Only what `creates` makes an embedded one.
 
         Raises SchemaMissing, SealingError or one of STORE_ERRORS.
         """
-        self.database.rehearsing = dry_run
         if creates and not dry_run:
             self.boot(root_realm=root_realm)
         else:
             self.database.check_schema()
             self.check_key_encryption_key()
+        return self.administration
+
+    def measures(self) -> Measures:
+        """How this process stands, in plain values, for whoever renders them; asks nobody."""
+        return Measures(
+            self.registry.measures(),
+            measures(self.verifier, self.failures),
+            self.happened.refusals.read(),
+            self.happened.tokens.read(),
+        )
 
     def private_files(self) -> list[Path]:
         """Files and folders that nobody but their owner should read."""
@@ -121,7 +158,7 @@ class Runtime:
     def check_key_encryption_key(self) -> None:
         """Raises SealingError when private halves in use are sealed under a key that is not given."""
         with self.database.read() as connection:
-            missing = [kek_id for kek_id in bootstrap.keks_in_use(connection) if not self.sealer().knows(kek_id)]
+            missing = [kek_id for kek_id in key_store.sealed_under(connection) if not self.sealer().knows(kek_id)]
         if missing:
             raise SealingError(f"the database is sealed under key-encryption key {', '.join(sorted(missing))}")
 

@@ -4,20 +4,16 @@ A generated secret holds 256 random bits, so one fast digest keeps it. An import
 and is kept as Argon2id.
 """
 
-import base64
-import binascii
 import hashlib
-import hmac
 import secrets
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 import argon2.low_level
 
+from realmint.protocol import checksummed
+
 PREFIX = "rms_"
-_RANDOM_BYTES = 32
-_CHECK_CHARS = 6
-_BODY_CHARS = 43
 MIN_IMPORTED = 8
 MAX_PRESENTED = 1024
 """Longest secret in bytes that is looked at."""
@@ -63,8 +59,7 @@ class TooManyAttempts(Exception):
 
 def generate() -> str:
     """A new secret: prefix, 256 random bits and a checksum, all of it safe in URLs, shells and HTTP Basic."""
-    body = _encode(secrets.token_bytes(_RANDOM_BYTES))
-    return PREFIX + body + _checksum(body)
+    return checksummed.written(PREFIX, secrets.token_bytes(checksummed.RANDOM_BYTES))
 
 
 def generate_id() -> str:
@@ -74,12 +69,7 @@ def generate_id() -> str:
 
 def is_generated(text: str) -> bool:
     """Whether `text` has the shape of a generated secret: prefix, length and checksum fit."""
-    body, check = text[len(PREFIX) : -_CHECK_CHARS], text[-_CHECK_CHARS:]
-    return (
-        text.startswith(PREFIX)
-        and len(body) == _BODY_CHARS
-        and hmac.compare_digest(_checksum(body).encode(), check.encode("utf-8", "replace"))
-    )
+    return checksummed.fits(PREFIX, text)
 
 
 def check_importable(text: str) -> str:
@@ -106,12 +96,3 @@ def argon2id(raw: bytes, salt: bytes) -> bytes:
     return argon2.low_level.hash_secret_raw(
         raw, salt, time_cost=2, memory_cost=19456, parallelism=1, hash_len=32, type=argon2.Type.ID
     )
-
-
-def _encode(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
-
-
-def _checksum(body: str) -> str:
-    crc = binascii.crc32(PREFIX.encode() + body.encode("utf-8", "replace"))
-    return _encode(crc.to_bytes(4, "big"))[:_CHECK_CHARS]

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from issuer import slots
 from issuer.base_url import parse_base_url
+from issuer.database_url import parse_database_url
 from issuer.sources import PREFIX, Given, collect
 from keys.policy import RotationPolicy
 from keys.sealing import KeyEncryptionKey, SealingError, parse_keks, read_kek_file
@@ -48,7 +50,7 @@ class Settings:
     """Whether anybody said the base URL, or it follows from the port that is served."""
     database_url: str | None = field(default=None, repr=False)
     keks: tuple[KeyEncryptionKey, ...] | None = field(default=None, repr=False)
-    rotation: RotationPolicy = field(default_factory=RotationPolicy)
+    policy: RotationPolicy = field(default_factory=RotationPolicy)
     auth_failures_per_minute: int = 60
     trusted_proxies: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
     log_level: str = "INFO"
@@ -86,16 +88,16 @@ class Settings:
                 for name, attribute in _POLICY.items()
             }
         )
-        reader.faults += [f"{PREFIX}{fault}" for fault in policy.faults()]
+        reader.faults += [f"{PREFIX}{fault}" for fault in (*policy.faults(), *slots.faults(policy))]
         allow_http = reader.read("ALLOW_HTTP", _one_of(("0", "1")), "0") == "1"
         base_url = partial(parse_base_url, allow_http=allow_http, allow_http_by=PREFIX + "ALLOW_HTTP")
         settings = cls(
             instance_path=instance_path,
             base_url=reader.read("BASE_URL", base_url, served_at),
             base_url_given="BASE_URL" in given.values,
-            database_url=reader.read("DATABASE_URL", _database_url, None),
+            database_url=reader.read("DATABASE_URL", parse_database_url, None),
             keks=_keks(reader),
-            rotation=policy,
+            policy=policy,
             auth_failures_per_minute=reader.read("AUTH_FAILURES_PER_MINUTE", _count, cls.auth_failures_per_minute),
             trusted_proxies=reader.read("TRUSTED_PROXIES", _networks, ()),
             log_level=reader.read("LOG_LEVEL", _one_of(_LOG_LEVELS), cls.log_level),
@@ -129,21 +131,6 @@ def _keks(reader: _Reader) -> tuple[KeyEncryptionKey, ...] | None:
     """Those of the file first: either may be faulty, and both faults are said."""
     from_file = reader.read("KEK_FILE", lambda text: tuple(read_kek_file(Path(text))), ())
     return (*from_file, *reader.read("KEK", lambda text: tuple(parse_keks(text)), ())) or None
-
-
-def _database_url(text: str) -> str:
-    parts = urlsplit(text)
-    _ = parts.port  # a ValueError of its own
-    dialect = parts.scheme.removesuffix("+psycopg")
-    if dialect == "postgres":
-        raise ValueError("says postgres; the name is postgresql")
-    if dialect not in ("sqlite", "postgresql"):
-        raise ValueError("must be a sqlite or postgresql URL")
-    if dialect == "sqlite" and text.rstrip("/").partition(":")[2].strip("/") in ("", ":memory:"):
-        raise ValueError("names no file; a database in memory would lose keys")
-    if dialect == "sqlite" and "?" in text:  # what comes after it is no part of the file's name to SQLAlchemy
-        raise ValueError("names a file with a question mark in its path, which a URL cannot")
-    return text
 
 
 def _seconds(text: str) -> int:

@@ -4,6 +4,7 @@ Only what is named is read here, as text; what it means and whether it may be so
 """
 
 import re
+import stat
 import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -56,6 +57,9 @@ def collect(environ: Mapping[str, str], instance_path: Path, known: Collection[s
 
 def _read(path: Path, faults: list[str], *, required: bool) -> Mapping[str, Any]:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+            faults.append(f"{path} is not a regular file")
+            return {}
         with path.open("rb") as file:
             raw = file.read(MAX_FILE + 1)
         if len(raw) <= MAX_FILE:
@@ -66,6 +70,8 @@ def _read(path: Path, faults: list[str], *, required: bool) -> Mapping[str, Any]
             faults.append(f"{PREFIX}{CONFIG} names {path}, which does not exist")
     except OSError as error:
         faults.append(f"{path} cannot be read: {error.strerror}")
+    except RecursionError:
+        faults.append(f"{path} is not TOML that anybody wrote: it is nested too deeply")
     except ValueError as error:  # UnicodeError and TOMLDecodeError are ValueErrors
         faults.append(f"{path} is not TOML: {error}")
     return {}

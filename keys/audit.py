@@ -1,16 +1,18 @@
-"""The audit of keys: one row per transition, in its transaction, each holding the hash of the one before. Pure.
+"""The audit of a realm: one row per change, in its transaction, each holding the hash of the one before. Pure.
 
-A row that was changed, added or taken away breaks the chain of its realm; the newest hash stands beside the key
-set, so that rows cut off at the end are noticed too. Rows name keys and people, never key material.
+A row is a transition of a key, or an administrative change of the realm or of one of its clients; both stand in one
+chain. A row that was changed, added or taken away breaks it; the newest hash stands beside the key set, so that rows
+cut off at the end are noticed too. Rows name keys, clients and people, never key material and no secrets.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
-FIRST = "0" * 64
-"""What the first row of a realm holds as the hash of the one before."""
+BEFORE_FIRST = (-1, "0" * 64)
+"""What stands before the first row of a realm: its seq, which is one less than 0, and its hash."""
 
 
 @dataclass(frozen=True)
@@ -22,30 +24,42 @@ class Actor:
     reason: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One transition. `at` in seconds since the epoch; `gates` as they were when it was decided."""
+    """One row. `at` in seconds since the epoch.
+
+    A transition of a key has kid to gates, the gates as they were when it was decided; an administrative change has
+    target, a client_id or the realm's path, and details. What a row does not have is None.
+    """
 
     realm_id: int
     seq: int
     at: int
     event: str
-    kid: str
-    alg: str
-    from_state: str | None
-    to_state: str
-    generation: int
+    kid: str | None = None
+    alg: str | None = None
+    from_state: str | None = None
+    to_state: str | None = None
+    generation: int | None = None
+    forced: bool | None = None
+    gates: Mapping[str, int] | None = None
+    target: str | None = None
+    details: Mapping[str, Any] | None = None
     actor: str
     operation: str
     reason: str | None
-    forced: bool
-    gates: Mapping[str, int]
     previous: str
+
+    @property
+    def of_key(self) -> bool:
+        """Whether this is a transition of a key."""
+        return self.kid is not None
 
     @property
     def hash(self) -> str:
         """Over every member, the hash of the row before among them."""
-        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        # A value that none of ours has, as SQLite takes into any column, makes another hash and no error.
+        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), default=repr)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -54,9 +68,12 @@ def broken_at(entries: Sequence[tuple[Entry, str]], head: tuple[int, str]) -> in
 
     entries: each with the hash that is stored for it, oldest first. head: seq and hash that the key set names.
     """
-    previous = FIRST
-    for number, (entry, stored) in enumerate(entries, 1):
-        if entry.seq != number or entry.previous != previous or entry.hash != stored:
-            return number
+    seq, previous = BEFORE_FIRST
+    for entry, stored in entries:
+        seq += 1
+        if entry.seq != seq or entry.previous != previous or entry.hash != stored:
+            return seq
         previous = stored
-    return None if (len(entries), previous) == head else len(entries) + 1
+    if (seq, previous) == head:
+        return None
+    return (min(seq, head[0]) if isinstance(head[0], int) else seq) + 1  # SQLite takes any value into any column

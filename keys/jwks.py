@@ -15,7 +15,7 @@ from realmint.protocol.jws import JWSError, Signer, VerificationKey, verificatio
 
 
 @dataclass(frozen=True)
-class KeySet:
+class Snapshot:
     """The keys of one realm at one generation. `document` is the JWKS as served."""
 
     generation: int
@@ -33,7 +33,7 @@ class KeySet:
         return self.signers.get(alg)
 
 
-def key_set(keys: Sequence[Key], generation: int, sealer: Sealer, previous: KeySet | None = None) -> KeySet:
+def snapshot_of(keys: Sequence[Key], generation: int, sealer: Sealer, previous: Snapshot | None = None) -> Snapshot:
     """The snapshot over `keys`, of which only those in the JWKS count.
 
     A key whose public half is not authenticated under a key-encryption key is left out: whoever can write the database
@@ -57,7 +57,7 @@ def key_set(keys: Sequence[Key], generation: int, sealer: Sealer, previous: KeyS
                     signers[key.alg] = kept
     document = '{"keys":[' + ",".join(key.public_text for key in shown) + "]}"
     raw = document.encode()
-    return KeySet(
+    return Snapshot(
         generation=generation,
         signers=signers,
         published={key.kid: readable for key in shown if (readable := _readable(key))},

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -130,8 +131,7 @@ def signer(kid: str, alg: str, pkcs8: bytes) -> LocalSigner:
     that were checked when the key was made or imported.
     """
     private = serialization.load_der_private_key(pkcs8, password=None, unsafe_skip_rsa_key_validation=True)
-    sign = ALGORITHMS[alg].sign
-    return LocalSigner(kid, alg, lambda signing_input: sign(private, signing_input))
+    return LocalSigner(kid, alg, partial(ALGORITHMS[alg].sign, private))
 
 
 ENCRYPTED = "the file is encrypted; give its passphrase with --passphrase-stdin, or at a terminal"

@@ -6,6 +6,7 @@ keys/store.py in one transaction.
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from keys.key import Key, Material, State
@@ -30,6 +31,11 @@ class GateNotMet(RotationRefused):
         super().__init__(error, message)
         self.now = now
         self.retry_at = retry_at
+
+
+def utc(instant: int) -> str:
+    """An instant as people read it."""
+    return datetime.fromtimestamp(instant, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,7 @@ class Situation:
     """What a plan is decided from: the keys of a realm that are not dead, and the time.
 
     algs, max_lifetime: what the realm signs with, and the longest lifetime in seconds that it allows a token.
+    generation: how often the key set was changed, 0 where there is none.
     """
 
     keys: Sequence[Key]
@@ -79,6 +86,7 @@ class Situation:
     policy: RotationPolicy
     algs: Collection[str]
     max_lifetime: int
+    generation: int = 0
 
     @property
     def now(self) -> int:

@@ -91,8 +91,8 @@ class Sealer:
         kek = self._by_id.get(kek_id or "")
         if kek is None or proof is None:
             return False
-        bound_to = _vouched_for(public, realm_id, kid, alg)
         try:
+            bound_to = _vouched_for(public, realm_id, kid, alg)
             return kek.cipher.decrypt(proof[:_NONCE_BYTES], proof[_NONCE_BYTES:], bound_to) == b""
         except (InvalidTag, ValueError):
             return False

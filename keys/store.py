@@ -1,25 +1,29 @@
-"""The only statements over keys, key sets and their audit. Every function takes a connection.
+"""The only statements over keys and key sets; those over the audit are in keys/audit_log.py. Each takes a connection.
 
 A plan is carried out in one transaction that first claims the key set at the generation it was decided for.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, and_, func, insert, select, update
+from sqlalchemy import Column, Connection, RowMapping, and_, func, insert, select, update
 
 from keys import rotation
-from keys.audit import FIRST, Actor, Entry
+from keys.audit import BEFORE_FIRST, Actor
+from keys.audit_log import audit_of, audit_since, broken_chains, note, record
 from keys.jwks import vouched
 from keys.key import IN_JWKS, LOCAL, Key, Material, State, canonical
 from keys.plan import Plan, Step
 from keys.policy import Reading
 from keys.sealing import Sealer, SealingError
-from keys.tables import key_audit, key_sets, keys, metadata
+from keys.tables import audit, key_sets, keys, metadata
 
-__all__ = ["LostRace", "Stored", "key_audit", "key_sets", "keys", "metadata"]
+__all__ = [
+    "KeySet", "LostRace", "audit", "audit_of", "audit_since", "broken_chains", "key_sets", "keys", "metadata", "note",
+    "record",
+]  # fmt: skip
 
 LIVE = (State.PENDING, *IN_JWKS)
 """States of keys that still have a private half, or may yet verify."""
@@ -30,12 +34,12 @@ class LostRace(Exception):
 
 
 @dataclass(frozen=True)
-class Stored:
+class KeySet:
     """A key set as it stands. `keys`: those that are not retired or revoked, oldest first."""
 
     generation: int = 0
     watermark: int = 0
-    audit_head: tuple[int, str] = (0, FIRST)
+    audit_head: tuple[int, str] = BEFORE_FIRST
     keys: Sequence[Key] = field(default=())
 
 
@@ -46,18 +50,25 @@ def create_key_set(
     sealer: Sealer,
     actor: Actor,
     *,
+    path: str,
     max_lifetime: int,
     now: int,
+    details: Mapping[str, object],
 ) -> None:
-    """The key set of a new realm: for each algorithm an active key and its standby, born together."""
+    """The key set of a new realm: for each algorithm an active key and its standby, born together.
+
+    The audit begins here: row 0 tells that the realm at `path` was created, with `details` as note() takes them.
+    """
+    seq, previous = BEFORE_FIRST
     connection.execute(
-        insert(key_sets).values(realm_id=realm_id, generation=0, watermark=now, audit_seq=0, audit_hash=FIRST)
+        insert(key_sets).values(realm_id=realm_id, generation=0, watermark=now, audit_seq=seq, audit_hash=previous)
     )
+    note(connection, realm_id, "realm_created", path, actor, now=now, details=details)
     plan = rotation.initial(pairs, now, max_lifetime)
     apply(connection, realm_id, plan, sealer, actor, at=0, reading=Reading(now, now))
 
 
-def load(connection: Connection, realm_id: int) -> Stored:
+def load(connection: Connection, realm_id: int) -> KeySet:
     """The key set of a realm; an empty one when there is none."""
     row = connection.execute(select(key_sets).where(key_sets.c.realm_id == realm_id)).one_or_none()
     found = connection.execute(
@@ -67,8 +78,9 @@ def load(connection: Connection, realm_id: int) -> Stored:
     )
     live = tuple(_key(each) for each in found.mappings())
     if row is None:
-        return Stored(keys=live)
-    return Stored(row.generation, row.watermark, (row.audit_seq, row.audit_hash), live)
+        return KeySet(keys=live)
+    generation, watermark, seq, previous = (_as_declared(key_sets.c[name], getattr(row, name)) for name in _HEAD)
+    return KeySet(generation, watermark, (seq, previous), live)
 
 
 def history(connection: Connection, realm_id: int) -> list[Key]:
@@ -85,16 +97,6 @@ def find_material(connection: Connection, material: Material) -> Key | None:
     return _key(row) if row is not None else None
 
 
-def audit(connection: Connection, realm_id: int) -> list[tuple[Entry, str]]:
-    """The audit of a realm's keys, oldest first, each row with the hash that is stored for it."""
-    rows = connection.execute(select(key_audit).where(key_audit.c.realm_id == realm_id).order_by(key_audit.c.seq))
-    entries = []
-    for row in rows.mappings():
-        values = dict(row) | {"gates": _object(row["gates"], {"unreadable": 1})}
-        entries.append((Entry(**{name: values[name] for name in Entry.__dataclass_fields__}), row["hash"]))
-    return entries
-
-
 def any_key(connection: Connection) -> bool:
     """Whether any key was ever stored: then a key-encryption key must not be made anew."""
     return connection.scalar(select(keys.c.kid).limit(1)) is not None
@@ -104,7 +106,7 @@ def sealed_under(connection: Connection) -> set[str]:
     """Identifiers of the key-encryption keys that private halves in use are sealed under."""
     in_use = and_(keys.c.state.in_([str(state) for state in LIVE]), keys.c.kek_id.is_not(None))
     rows = connection.scalars(select(keys.c.kek_id).where(in_use).distinct())
-    return {kek_id for kek_id in rows if kek_id}
+    return {str(kek_id) for kek_id in rows if kek_id}
 
 
 def apply(
@@ -136,31 +138,16 @@ def apply(
     return at + 1
 
 
-def record(connection: Connection, realm_id: int, plan: Plan, actor: Actor, *, generation: int, now: int) -> None:
-    """Adds an audit row for each step, within the transaction that carries it out."""
-    seq, previous = connection.execute(
-        select(key_sets.c.audit_seq, key_sets.c.audit_hash).where(key_sets.c.realm_id == realm_id)
-    ).one()
-    for step in plan.steps:
-        seq += 1
-        entry = Entry(
-            realm_id=realm_id, seq=seq, at=now, event=step.event, kid=step.kid, alg=step.alg,
-            from_state=str(step.before) if step.before else None, to_state=str(step.after), generation=generation,
-            actor=actor.name, operation=actor.operation, reason=actor.reason, forced=plan.forced, gates=plan.gates,
-            previous=previous,
-        )  # fmt: skip
-        previous = entry.hash
-        row = {name: getattr(entry, name) for name in Entry.__dataclass_fields__}
-        connection.execute(insert(key_audit).values({**row, "gates": json.dumps(dict(plan.gates)), "hash": previous}))
-    connection.execute(
-        update(key_sets).where(key_sets.c.realm_id == realm_id).values(audit_seq=seq, audit_hash=previous)
-    )
-
-
 def observe(connection: Connection, now: int, leap: int) -> None:
     """The clock told `now`: every key set's watermark follows, but for those it would leap over by more than `leap`."""
     told = and_(key_sets.c.watermark < now, key_sets.c.watermark >= now - leap)
     connection.execute(update(key_sets).where(told).values(watermark=now))
+
+
+def newest_watermark(connection: Connection, realm_id: int | None = None) -> int:
+    """The latest instant that the clock told to any key set, or to that of one realm; 0 where there is none."""
+    newest = select(func.max(key_sets.c.watermark))
+    return connection.scalar(newest.where(key_sets.c.realm_id == realm_id) if realm_id is not None else newest) or 0
 
 
 def believe(connection: Connection, realm_id: int, now: int) -> None:
@@ -233,16 +220,29 @@ def _under(sealer: Sealer, plain: bytes, public: str, realm_id: int, kid: str, a
 
 
 def _key(row: RowMapping) -> Key:
-    values = dict(row)
+    values = {name: _as_declared(keys.c[name], value) for name, value in row.items()}
     values["state"] = State(values["state"])
-    values["public_jwk"] = _object(values["public_jwk"], {})
+    values["public_jwk"] = _object(values["public_jwk"])
     return Key(**values)
 
 
-def _object(text: str, spoilt: dict[str, Any]) -> dict[str, Any]:
-    """A stored JSON object, or `spoilt` where somebody has spoiled it, which doctor and audit find."""
+_HEAD = ("generation", "watermark", "audit_seq", "audit_hash")
+
+
+def _as_declared(column: Column[Any], value: Any) -> Any:
+    """What a column holds; nothing where SQLite let somebody put another type of value there, so that the row itself
+    is refused (#187) and not the whole realm with it.
+    """
+    wanted = column.type.python_type
+    if isinstance(value, wanted) or (value is None and column.nullable):
+        return value
+    return None if column.nullable else wanted()
+
+
+def _object(text: str) -> dict[str, Any]:
+    """A stored JSON object; an empty one where somebody has spoiled it, which doctor finds."""
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
-    return value if isinstance(value, dict) else spoilt
+    return value if isinstance(value, dict) else {}

@@ -1,4 +1,4 @@
-"""The tables of keys, key sets and the audit of keys."""
+"""The tables of keys, of key sets and of the audit."""
 
 from sqlalchemy import (
     BigInteger,
@@ -76,23 +76,27 @@ key_sets = Table(
     Column("audit_hash", String(64), nullable=False),
 )
 
-key_audit = Table(
-    "key_audit",
+audit = Table(
+    "audit",
     metadata,
     Column("realm_id", Integer, primary_key=True, autoincrement=False),
     Column("seq", Integer, primary_key=True, autoincrement=False),
-    Column("at", BigInteger, nullable=False),
-    Column("event", String(16), nullable=False),
-    Column("kid", String(128), nullable=False),
-    Column("alg", String(16), nullable=False),
+    Column("at", BigInteger, nullable=False, index=True),
+    Column("event", String(32), nullable=False),
+    # A transition of a key has these,
+    Column("kid", String(128)),
+    Column("alg", String(16)),
     Column("from_state", String(16)),
-    Column("to_state", String(16), nullable=False),
-    Column("generation", Integer, nullable=False),
+    Column("to_state", String(16)),
+    Column("generation", Integer),
+    Column("forced", Boolean),
+    Column("gates", Text),
+    # and an administrative change has these.
+    Column("target", String(512)),
+    Column("details", Text),
     Column("actor", String(128), nullable=False),
     Column("operation", String(32), nullable=False),
     Column("reason", String(256)),
-    Column("forced", Boolean, nullable=False),
-    Column("gates", Text, nullable=False),
     Column("previous", String(64), nullable=False),
     Column("hash", String(64), nullable=False),
 )

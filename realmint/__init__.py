@@ -10,23 +10,81 @@ except TokenError as refused:
     answer(refused.status, {"WWW-Authenticate": refused.challenge})
 else:
     print(token.client_id, token.scopes, token.expires_at, token.realm)
+
+What the RFCs say is in `protocol`. What decides, without I/O, lock or clock: `bearer` (RFC 6750: the header, refusals),
+`decision` (a token) by `rules`; `key_cache` (an issuer's keys: `key_fetches`, how they are had, by `key_policy`;
+`key_set`, one answer; `probing`, what unknown names may cause), `metadata`, `issuer_clock`, `status_cache` (what is
+held of an issuer) and `status_reading` (a list as it is sent), `reach` (where it is), in the words of `messages` (HTTP)
+and `fetching`; `protected_resource` (RFC 9728). What does: `resource_server` (the door) with an `issuer_rule` for each
+issuer, `engine` (what a decision needs), `token_cache`; `key_source` and `status_source` by `single_flight` (threads,
+event loops) and `upkeep` (ahead of them), `introspection` (by `introspection_policy`; settled by
+`introspection_desk`, `introspection_call`, `introspection_cache` and `breaker`), `notices` (the log), `transport` over
+`connections`, `lookups` and `proxies`, whose failures `causes` names. Adapters: `flask` (with `routes` and
+`open_routes`), `fastapi`, `django`, `asgi`, `wsgi`, which all ask the one `gate`, carry its `answers` and know
+`open_paths`; `testing`, for the tests of an API; `checkup`, also as a command (`__main__`), for its operator;
+`version`.
 """
 
-from realmint.bearer import InsufficientScope, InvalidRequest, InvalidToken, TokenError, Unavailable
-from realmint.introspection import Introspection
-from realmint.key_source import KeyPolicy
-from realmint.resource_server import AccessToken, ResourceServer
-from realmint.version import __version__
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from realmint.bearer import InsufficientScope, InvalidRequest, InvalidToken, TokenError, Unavailable
+    from realmint.decision import AccessToken
+    from realmint.introspection_policy import Introspection
+    from realmint.issuer_rule import IssuerRule
+    from realmint.key_policy import KeyPolicy
+    from realmint.resource_server import ResourceServer
+    from realmint.rules import Legacy
+    from realmint.status_cache import StatusPolicy
+    from realmint.token_cache import TokenCache
+    from realmint.transport import HTTPTransport
+    from realmint.version import __version__
 
 __all__ = [
     "AccessToken",
+    "HTTPTransport",
     "InsufficientScope",
     "Introspection",
     "InvalidRequest",
     "InvalidToken",
+    "IssuerRule",
     "KeyPolicy",
+    "Legacy",
     "ResourceServer",
+    "StatusPolicy",
+    "TokenCache",
     "TokenError",
     "Unavailable",
     "__version__",
 ]
+
+_HOME = {
+    "AccessToken": "decision",
+    "HTTPTransport": "transport",
+    "InsufficientScope": "bearer",
+    "Introspection": "introspection_policy",
+    "InvalidRequest": "bearer",
+    "InvalidToken": "bearer",
+    "IssuerRule": "issuer_rule",
+    "KeyPolicy": "key_policy",
+    "Legacy": "rules",
+    "ResourceServer": "resource_server",
+    "StatusPolicy": "status_cache",
+    "TokenCache": "token_cache",
+    "TokenError": "bearer",
+    "Unavailable": "bearer",
+    "__version__": "version",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Each is loaded when it is asked for: an issuer wants `realmint.protocol` alone, and no HTTP client with it."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"realmint.{_HOME[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -32,6 +32,8 @@ REASONS: Mapping[str, str] = {
     "claim_type": "A claim of the token is malformed",
     "cnf": "The token is bound to a key that was not proven",
     "inactive": "The token is not active",
+    "revoked": "The token was revoked",
+    "status": "The token's status is not accepted",
 }
 """The closed list of reasons for InvalidToken, each with its fixed phrase for the caller."""
 

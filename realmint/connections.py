@@ -12,8 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakSet
 
 import urllib3
@@ -24,6 +23,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 from realmint.lookups import Lookups
 from realmint.protocol import monotonic
 from realmint.protocol.fork import in_forked_child
+from realmint.proxies import Proxy
 
 CONNECT_SECONDS = 1.0
 """Longest wait for one address of a host to take a connection."""
@@ -31,8 +31,7 @@ MAX_IDLE = 8
 """Most connections to one host that are kept for the next exchange."""
 
 
-@dataclass(frozen=True)
-class _Exchange:
+class _Exchange(NamedTuple):
     """One request and its answer, and the instant at which it is over."""
 
     deadline: float
@@ -60,22 +59,39 @@ def exchange(seconds: float, lookups: Lookups) -> Iterator[None]:
         _EXCHANGE.reset(token)
 
 
-def connection_pools(tls: ssl.SSLContext) -> urllib3.PoolManager:
-    """Pools of connections for use within exchange()."""
-    pools = urllib3.PoolManager(
-        # One retry, and only where no connection was made (RFC 9110 section 9.2.2).
-        retries=urllib3.Retry(total=1, connect=1, read=0, redirect=0, status=0, other=0, backoff_factor=0),
-        maxsize=MAX_IDLE,
-        ssl_context=tls,
+def connection_pools(tls: ssl.SSLContext | None, proxy: Proxy | None = None) -> urllib3.PoolManager:
+    """Pools of connections for use within exchange(): to hosts, or to hosts through a proxy (CONNECT for https).
+
+    tls: without it they are for http alone.
+    """
+    # Who asks tries again where that is safe: urllib3 would log the address, and it takes an answer that says when to
+    # ask again for a reason to read the whole of it, past every bound on its size.
+    options: dict[str, Any] = {"retries": False, "maxsize": MAX_IDLE}
+    if tls is not None:
+        options["ssl_context"] = tls
+    pools = (
+        urllib3.PoolManager(**options)
+        if proxy is None
+        else urllib3.ProxyManager(proxy.url, proxy_headers=proxy.headers, **options)
     )
-    pools.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
+    pools.pool_classes_by_scheme = {"http": _Pool} if tls is None else {"https": _TLSPool}
     return pools
 
 
-def tls_context() -> ssl.SSLContext:
-    """TLS that trusts what the system trusts and checks the host's name, over sockets that keep to the deadline."""
+def tls_context(ca_file: str | None = None) -> ssl.SSLContext:
+    """TLS that checks the host's name, over sockets that keep to the deadline.
+
+    It trusts the authorities in `ca_file` (PEM) alone; without, what the system trusts, or what SSL_CERT_FILE and
+    SSL_CERT_DIR name. Raises ValueError for a file that is of no use.
+    """
     context = create_urllib3_context()
-    context.load_default_certs()
+    if ca_file is None:
+        context.load_default_certs()
+    else:
+        try:
+            context.load_verify_locations(ca_file)
+        except OSError as error:  # ssl.SSLError is one
+            raise ValueError(f"ca_file {ca_file!r} cannot be read as certificates in PEM form") from error
     context.sslsocket_class = _TLSSocket
     return context
 

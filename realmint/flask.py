@@ -1,19 +1,29 @@
 """Guarding Flask routes with a ResourceServer (RFC 6750), and the API's own metadata (RFC 9728)."""
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import wraps
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial, wraps
 from typing import Any, ParamSpec, TypeVar
 
 import flask
 
-from realmint.bearer import TokenError, Unavailable, challenge, parse_authorization
-from realmint.protected_resource import METADATA_PATH, metadata_url, resource_of
-from realmint.protocol.names import ScopeError, parse_scope
-from realmint.resource_server import AccessToken, ResourceServer
-from realmint.routes import reaches
+from realmint.answers import Answer
+from realmint.bearer import TokenError
+from realmint.decision import AccessToken
+from realmint.gate import ANY, Gate, Held, Need, only_there, take_paths
+from realmint.open_paths import OpenPaths
+from realmint.open_routes import OpenRoutes
+from realmint.resource_server import ResourceServer
+from realmint.routes import Marks
+from realmint.wsgi import path_of, target_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_GUARDED = Marks()
+"""What any guard stands before: a route that another guard than one's own stands before is not open."""
+
+_REQUIREMENTS = Marks()
+"""What require() of any guard returned, to be found in a class's list of decorators."""
 
 
 class Guard:
@@ -28,135 +38,153 @@ class Guard:
         return list_for(guard.token.client_id)
 
     resource: the API's own URL (RFC 9728 section 2), where no audience is one. Raises ValueError for what is no
-    absolute http or https URL without a fragment.
+    absolute http or https URL without query and fragment.
     """
 
     def __init__(self, api: ResourceServer, *, resource: str | None = None) -> None:
-        self._api = api
-        self._resource = resource_of(api.audience, resource)
+        self._gate = Gate(api, resource)
         self._guarded: list[Callable[..., Any]] = []
-        self._scopes: set[str] = set()
         self._apps: list[flask.Flask] = []
-        self._open: list[str] | None = None
+        self._checked: dict[flask.Flask, tuple[int, int]] = {}
 
     def init_app(self, app: flask.Flask) -> None:
         """Answers refusals as RFC 6750 section 3 says, and serves the metadata of RFC 9728.
 
-        From the first request on, a function that is marked with require() and is the view of no route raises
-        RuntimeError for every request: its route would be open.
-        """
-        self._apps.append(app)
-        app.before_request(self._check_routes)
-        app.register_error_handler(TokenError, self._refuse)
-        app.add_url_rule(METADATA_PATH, "realmint_metadata", self._metadata, methods=["GET"])
-        if self._resource is not None and (path := self._resource.path):
-            app.add_url_rule(METADATA_PATH + path, "realmint_metadata", self._metadata, methods=["GET"])
+        From the first request on, a function that is marked with require() and is the view of no route, or of another
+        route or an error handler without the mark, or a method or list of decorators that a subclass overrides without
+        it, raises RuntimeError for every request: that route would be open. Nothing is checked in an application that
+        is not initialized, and nothing is seen of a view that has an unmarked function called by its name.
 
-    def require(self, scope: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R | flask.Response]]:
+        A blueprint that no application of this guard registers looks as one that was forgotten: its functions are
+        refused, too. What another program registers gets a Guard of its own, or is imported there only.
+
+        An application may have several guards. The first one answers a TokenError that a view raises itself; and its
+        metadata answers at the root path, unless its resource has a path and another guard's has none. A second call
+        for the same application does nothing.
+        """
+        if app in self._apps:
+            return
+        self._apps.append(app)
+        app.before_request(partial(self._check_routes, app))
+        documents: dict[str, Gate] = app.extensions.setdefault("realmint.documents", {})
+        if not documents:
+            app.register_error_handler(TokenError, lambda refused: _carry(self._gate.refusal(refused)))
+        for path in take_paths(documents, self._gate):
+            endpoint = f"realmint_metadata_{list(documents).index(path)}"
+            app.add_url_rule(path, endpoint, partial(_document, documents, path), methods=["GET"])
+
+    def protect(self, app: flask.Flask, *, open_paths: Iterable[str] = ()) -> None:
+        """Every request needs a good token, to whatever path and by whatever method; includes init_app().
+
+        Nothing of the application runs for a request that is refused, but what is called after requests. A refusal is
+        the same for paths that are there and paths that are not, and so names no scope; a scope is what require() asks
+        for. open_paths need no token:
+        `/healthz` exactly, `/static/*` what is below (see OpenPaths), compared with PATH_INFO. GET and HEAD of the
+        API's metadata (RFC 9728) are open.
+        """
+        self.init_app(app)
+        check = partial(self._protect, app, OpenPaths(open_paths))
+        # What looks at the values in an address comes before what is called before a request, and may say that there
+        # is no such thing.
+        app.url_value_preprocessors.setdefault(None, []).insert(0, check)
+
+    def require(
+        self, scope: str | None = None, *, live: bool = False
+    ) -> Callable[[Callable[P, R]], Callable[P, R | flask.Response]]:
         """The route needs a token that has every value of `scope` (space-separated); None: any good token.
 
-        Goes directly above the function, below the decorator that makes it a route. Raises TypeError when it is not
-        called, and ValueError for what is no scope.
+        live: the issuer is asked about it as well. Goes directly above the function, below the decorator that makes it
+        a route. Within a request, as from the `method_decorators` of Flask-RESTful, it guards the call that follows: no
+        route is looked for then, and the metadata does not learn the scope. Raises TypeError when it is not called, and
+        ValueError for what is no scope.
         """
-        if callable(scope):
-            raise TypeError("@guard.require is called: @guard.require() or @guard.require('orders:read')")
-        try:
-            values = parse_scope(scope) if scope is not None else ()
-        except ScopeError:
-            raise ValueError(f"{scope!r} is not a list of scope values separated by single spaces") from None
-        self._scopes.update(values)
+        need = self._gate.need(scope, live=live, learn=not flask.has_request_context())
 
         def decorate(view: Callable[P, R]) -> Callable[P, R | flask.Response]:
             @wraps(view)
             def guarded(*args: P.args, **kwargs: P.kwargs) -> R | flask.Response:
                 try:
-                    token = parse_authorization(flask.request.headers.getlist("Authorization"))
-                    if token is None:
-                        return self._missing(scope)
-                    flask.g.realmint_token = self._api.validate(token, scope)
+                    self._admit(need)
                 except TokenError as refused:
-                    return self._refuse(refused)
+                    return _carry(self._gate.refusal(refused))
                 answer: R = flask.current_app.ensure_sync(view)(*args, **kwargs)
                 return answer
 
-            self._guarded.append(guarded)
-            self._open = None
+            if not flask.has_request_context():
+                self._guarded.append(guarded)
+            _GUARDED.add(guarded)
             return guarded
 
+        _REQUIREMENTS.add(decorate)
         return decorate
 
     @property
     def token(self) -> AccessToken:
         """The token of this request, inside a route marked with require(). Raises RuntimeError elsewhere."""
-        token: AccessToken | None = flask.g.get("realmint_token") if flask.has_app_context() else None
-        if token is None:
-            raise RuntimeError("guard.token is there only inside a route that is marked with @guard.require(...)")
-        return token
+        return only_there(_held().get(self._gate) if flask.has_request_context() else None)
 
-    def _missing(self, scope: str | None) -> flask.Response:
-        response = _json(401, "unauthorized", "An access token is needed")
-        # No error code (RFC 6750 section 3.1); which scope to ask the issuer for, where the route needs one.
-        response.headers["WWW-Authenticate"] = challenge(**({"scope": scope} if scope else {}), **self._pointer())
-        return response
+    def _admit(self, need: Need) -> None:
+        held, authorization = _held(), flask.request.headers.getlist("Authorization")
+        held[self._gate] = self._gate.admit(authorization, need, held.get(self._gate))
 
-    def _refuse(self, refused: TokenError) -> flask.Response:
-        response = _json(refused.status, refused.error, str(refused))
-        if refused.challenge is not None:
-            pointer = challenge(**self._pointer()).removeprefix("Bearer").strip()
-            response.headers["WWW-Authenticate"] = ", ".join(filter(None, (refused.challenge, pointer)))
-        if isinstance(refused, Unavailable):
-            response.headers["Retry-After"] = str(refused.retry_after)
-        return response
+    def _protect(self, app: flask.Flask, paths: OpenPaths, *_address: object) -> None:
+        self._check_routes(app)
+        environ = flask.request.environ
+        path = path_of(environ)
+        document = path in app.extensions["realmint.documents"] and flask.request.method in {"GET", "HEAD"}
+        if document or paths.is_open(path, target_of(environ)):
+            return
+        try:
+            self._admit(ANY)
+        except TokenError as refused:
+            flask.abort(_carry(self._gate.refusal(refused)))
 
-    def _pointer(self) -> dict[str, str]:
-        # RFC 9728 section 5.1. It follows from the configuration: a Host header is whatever a caller likes.
-        return {"resource_metadata": metadata_url(self._resource)} if self._resource is not None else {}
-
-    def _metadata(self) -> Any:
-        document: dict[str, Any] = {
-            "resource": self._resource.text if self._resource is not None else self._api.audience[0],
-            "authorization_servers": [self._api.issuer],
-            "bearer_methods_supported": ["header"],
-        }
-        if self._scopes:
-            document["scopes_supported"] = sorted(self._scopes)
-        return flask.jsonify(document)
-
-    def _check_routes(self) -> None:
-        if self._open is None:
-            entries = [entry for app in self._apps for entry in _entries(app)]
-            self._open = [_name(guarded) for guarded in self._guarded if not self._stands_before(guarded, entries)]
-        if self._open:
+    def _check_routes(self, app: flask.Flask) -> None:
+        # Another thread may decorate meanwhile: what it adds is looked at when the next request comes.
+        guarded, apps = list(self._guarded), list(self._apps)
+        state = len(guarded), len(apps)
+        if self._checked.get(app) == state:
+            return
+        entries = (entry for app in apps for entry in _entries(app))
+        if bare := OpenRoutes(_GUARDED.all(), _REQUIREMENTS.all(), entries).names(guarded):
             raise RuntimeError(
-                f"guarded, and the view of no route, which may therefore be open: {', '.join(self._open)}. "
-                "@guard.require(...) goes below the decorator that makes the route"
+                "guarded, and the view of no route, or of one that the guard does not stand before, which may be open: "
+                f"{', '.join(bare)}. @guard.require(...) goes below the decorator that makes the route, on every route "
+                "of the function, and on a method, or into a list of decorators, that overrides a guarded one. A "
+                "blueprint that this application does not register gets a Guard of its own, or is not imported here"
             )
-
-    def _stands_before(self, guarded: Callable[..., Any], entries: Sequence[Callable[..., Any]]) -> bool:
-        if any(reaches(entry, guarded, through_closures=False) for entry in entries):
-            return True
-        # A view that only calls the guarded function looks as one that wraps it without functools.wraps does, and the
-        # route that is then open is the one that the guarded function leads to.
-        leads_to = (entry for entry in entries if reaches(guarded, entry))
-        return any(reaches(entry, guarded) for entry in entries) and all(map(self._is_guarded, leads_to))
-
-    def _is_guarded(self, entry: Callable[..., Any]) -> bool:
-        return any(reaches(entry, guarded, through_closures=False) for guarded in self._guarded)
+        self._checked[app] = state
 
 
-def _entries(app: flask.Flask) -> Iterator[Callable[..., Any]]:
-    """Every function that a request may enter an application by."""
-    yield from app.view_functions.values()
-    for functions in app.before_request_funcs.values():
-        yield from functions
+def _entries(app: flask.Flask) -> Iterator[tuple[Callable[..., Any], list[Callable[..., Any]]]]:
+    """What a request may enter an application by, and what is called before that."""
+    for functions in list(app.before_request_funcs.values()):
+        yield from ((function, []) for function in list(functions))
+    for endpoint, function in list(app.view_functions.items()):
+        yield function, _before(app, endpoint.rpartition(".")[0])
+    for blueprint, by_code in list(app.error_handler_spec.items()):
+        for handlers in list(by_code.values()):
+            yield from ((handler, _before(app, blueprint)) for handler in list(handlers.values()))
 
 
-def _name(function: Callable[..., Any]) -> str:
-    return f"{function.__module__}.{function.__qualname__}"
+def _before(app: flask.Flask, blueprint: str | None) -> list[Callable[..., Any]]:
+    before = list(app.before_request_funcs.get(None, ()))
+    while blueprint:  # a nested blueprint is named after those around it
+        before += app.before_request_funcs.get(blueprint, ())
+        blueprint = blueprint.rpartition(".")[0]
+    return before
 
 
-def _json(status: int, error: str, description: str) -> flask.Response:
-    response = flask.jsonify(error=error, error_description=description)
-    response.status_code = status
-    response.headers["Cache-Control"] = "no-store"
-    return response
+def _held() -> dict[Gate, Held]:
+    # Kept with the request object, which goes along to threads and streams. flask.g belongs to the application's
+    # context, which requests inside a request share, and so does the environ where it is passed on.
+    held: dict[Gate, Held] = vars(flask.request).setdefault("realmint_held", {})
+    return held
+
+
+def _document(documents: dict[str, Gate], path: str) -> flask.Response:
+    return _carry(documents[path].metadata())
+
+
+def _carry(answer: Answer) -> flask.Response:
+    return flask.Response(answer.body, answer.status, headers=list(answer.headers))

@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from realmint.protocol.fork import in_forked_child
+from realmint.protocol.threads import start_daemon
 
 Resolve = Callable[..., Sequence[Any]]
 """Answers as socket.getaddrinfo does, to the same arguments."""
@@ -29,8 +30,8 @@ class Lookups:
     def addresses(self, host: str, port: int, seconds: float) -> Sequence[Any]:
         """What socket.getaddrinfo says of a stream to `host`.
 
-        Raises TimeoutError after `seconds`, another OSError when there is no such host, UnicodeError or ValueError for
-        a name that cannot be asked for.
+        Raises TimeoutError after `seconds`, another OSError when there is no such host or no thread to ask in,
+        UnicodeError or ValueError for a name that cannot be asked for.
         """
         if _is_address(host):
             return self._ask(host, port)  # nobody is asked for it
@@ -40,10 +41,7 @@ class Lookups:
 
     def _start(self, host: str, port: int) -> "Future[Sequence[Any]]":
         lookup: Future[Sequence[Any]] = Future()
-        try:
-            threading.Thread(target=self._run, args=(lookup, host, port), name="realmint-lookup", daemon=True).start()
-        except RuntimeError as error:
-            raise OSError("no thread to look a name up in") from error
+        start_daemon(self._run, "realmint-lookup", lookup, host, port)
         self._under_way[host, port] = lookup
         return lookup
 

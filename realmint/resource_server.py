@@ -1,222 +1,187 @@
-"""ResourceServer: the whole decision about an access token (RFC 9068 section 4), cheapest checks first."""
+"""ResourceServer: the door of an API to the decision about a token."""
 
-import asyncio
+import logging
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any, Literal
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any
 
-from realmint.bearer import InsufficientScope, InvalidToken, TokenError, Unavailable, challenge, check_token
-from realmint.introspection import Introspection, IntrospectionClient
-from realmint.key_source import KeyPolicy, KeySource, Listener
-from realmint.protocol import Clock, Monotonic, jws, monotonic, system_clock
-from realmint.protocol.claims import (
-    ClaimError,
-    audience,
-    check_audience,
-    check_issuer,
-    check_times,
-    numeric_date,
-    scope_values,
-    string,
-)
-from realmint.protocol.names import ACCESS_TOKEN_TYP, SIGNING_ALGORITHMS, parse_scope
-from realmint.transport import HTTPTransport, Transport, is_secure
+from realmint.bearer import InsufficientScope, TokenError, Unavailable, challenge
+from realmint.decision import AccessToken
+from realmint.engine import Engine, Surroundings
+from realmint.introspection_policy import Introspection
+from realmint.issuer_rule import IssuerRule
+from realmint.key_policy import KeyPolicy
+from realmint.messages import Transport
+from realmint.notices import Notices
+from realmint.protocol import Clock, Monotonic, monotonic, system_clock
+from realmint.protocol.names import SIGNING_ALGORITHMS, parse_scope
+from realmint.rules import Legacy, Profile
+from realmint.single_flight import Listener, beside, here, tell
+from realmint.status_cache import StatusPolicy
+from realmint.token_cache import TokenCache
+from realmint.transport import HTTPTransport
+from realmint.upkeep import Upkeep
 
-MAX_LEEWAY = 300
+if TYPE_CHECKING:
+    from realmint.checkup import Checkup
 
+LOGGER = logging.getLogger("realmint")
 
-@dataclass(frozen=True)
-class AccessToken:
-    """An accepted token. `expires_at` in seconds since the epoch; `claims` cannot be changed.
-
-    `source` says what decided: "local" or "introspection". The token's own text is not kept.
-    """
-
-    client_id: str
-    subject: str
-    scopes: frozenset[str]
-    audience: tuple[str, ...]
-    jti: str
-    expires_at: int
-    issuer: str
-    realm: str | None
-    source: Literal["local", "introspection"]
-    claims: Mapping[str, Any] = field(repr=False)
+_needed = lru_cache(maxsize=1024)(parse_scope)
 
 
 class ResourceServer:
-    """Checks access tokens of one issuer for one API.
+    """Checks access tokens for one API.
 
-    issuer: the issuer identifier, compared exactly. audience: this API's own identifier, or several. algorithms:
-    what a token may be signed with. leeway: tolerated clock difference in seconds. keys: how keys are cached.
-    introspection: when to ask the issuer as well, None for never. on_event: called with a name and fields, such
-    as keys.refreshed; never with a token.
+    issuer: the issuer identifier, compared exactly. audience: this API's own identifier, or several. issuers: in place
+    of both, a rule for each of several issuers.
+
+    algorithms: what a token may be signed with. leeway: tolerated clock difference in seconds. profile: `default` is
+    RFC 9068 to the letter, `strict` shortens what an outage is survived for, Legacy(...) forgives what it names.
+    keys: how keys are cached. status: how status lists (Token Status List) are used, None for not at all.
+    introspection: when to ask the issuer as well, None for never. reach_at: scheme, host and port at which the issuer
+    is reached, where that is not its name. jwks_url: where its keys are, if it has no metadata. allow_insecure_http:
+    http is used though it leaves this machine. token_cache: how many verified tokens are kept, None for none.
+    on_event: called with a name and fields, such as keys.refreshed; never with a token. background: whether threads
+    fetch what will be needed before a call has to wait for it; without, each call makes the fetches that it needs.
 
     Nothing is fetched before the first token. Raises ValueError for an option that would skip a check.
-    Safe to use from several threads.
+    Safe to use from several threads and event loops, and across a fork.
     """
 
     def __init__(
         self,
-        issuer: str,
-        audience: str | Sequence[str],
+        issuer: str | None = None,
+        audience: str | Sequence[str] | None = None,
         *,
+        issuers: Sequence[IssuerRule] | None = None,
         algorithms: Collection[str] = SIGNING_ALGORITHMS,
         leeway: int = 30,
+        profile: Profile = "default",
         keys: KeyPolicy | None = None,
+        status: StatusPolicy | None = StatusPolicy(),  # noqa: B008 - it cannot be changed
         introspection: Introspection | None = None,
+        reach_at: str | None = None,
+        jwks_url: str | None = None,
+        allow_insecure_http: bool = False,
+        token_cache: TokenCache | None = TokenCache(),  # noqa: B008 - it cannot be changed
         transport: Transport | None = None,
         clock: Clock = system_clock,
         monotonic: Monotonic = monotonic,
         on_event: Listener | None = None,
+        background: bool = True,
     ) -> None:
-        self.issuer = issuer
-        self.audience = (audience,) if isinstance(audience, str) else tuple(audience)
-        self._algorithms = frozenset(algorithms)
-        self._leeway = leeway
-        self._check_options()
-        self._clock = clock
-        self._listener: Listener = on_event or (lambda _name, _fields: None)
+        if issuers is None:
+            if not issuer or not audience:
+                raise ValueError(
+                    f"{'audience' if issuer else 'issuer'} is needed: issuer=... and audience=..., or issuers=[...]"
+                )
+            rule = IssuerRule(
+                issuer, audience, algorithms, leeway, profile, keys or KeyPolicy(), status, introspection,
+                reach_at, jwks_url, allow_insecure_http,
+            )  # fmt: skip
+            issuers = (rule,)
+        elif issuer or audience or not issuers:
+            raise ValueError(
+                "issuers=[IssuerRule(...), ...] stands in place of issuer and audience, and holds one or more"
+            )
+        self.issuers = tuple(rule.issuer for rule in issuers)
+        self.issuer = self.issuers[0]
+        self.audience = tuple(dict.fromkeys(value for rule in issuers for value in rule.audiences()))
+        self.assumed: AccessToken | None = None
+        """Tests alone set it: the token that every request is taken to bring."""
+        self._listener: Listener = Notices(on_event, monotonic)
         self._transport = transport or HTTPTransport()
-        self._source = KeySource(issuer, self._transport, keys or KeyPolicy(), monotonic, self._listener)
-        self._mode = introspection.mode if introspection else None
-        self._introspection = (
-            IntrospectionClient(introspection, self._source, self._transport) if introspection else None
-        )
+        self._background = background
+        self._upkeep = Upkeep(self._look_after)
+        start = beside if background else here
+        around = Surroundings(self._transport, clock, monotonic, self._listener, start, self._upkeep.wake)
+        self._engine = Engine(issuers, token_cache, around)
+        self._look = partial(_checkup, tuple(issuers), self._transport, clock)
+        self._asks = all(rule.introspection is not None for rule in issuers)
+        for rule in issuers:
+            _say_what_is_forgiven(rule)
 
     def validate(self, access_token: str, scope: str | None = None, *, live: bool = False) -> AccessToken:
         """The accepted token.
 
         scope: values that are all needed, separated by spaces. live: ask the issuer as well, about this one.
         Raises InvalidToken (401), InsufficientScope (403) or Unavailable (503), all of them TokenError.
-        Implements RFC 9068 section 4. Not checked: whether the token was revoked, unless the issuer is asked.
+        Implements RFC 9068 section 4, and Token Status List section 8.3.
         """
-        needed = parse_scope(scope) if scope is not None else ()
+        needed = self._prepared(scope, live=live)
         try:
-            token = self._decide(access_token, live=live)
-            if not token.scopes.issuperset(needed):
-                raise InsufficientScope(needed)
+            token = None if live else self._engine.at_hand(access_token)
+            return _sufficient(token or self._engine.decide(access_token, live=live), needed)
         except TokenError as error:
-            self._listener("token.denied", {"status": error.status, "reason": error.reason})
+            self._denied(error)
             raise
-        return token
 
     async def avalidate(self, access_token: str, scope: str | None = None, *, live: bool = False) -> AccessToken:
-        """As validate, in a thread of its own, so that a fetch does not hold up the event loop."""
-        return await asyncio.to_thread(self.validate, access_token, scope, live=live)
+        """As validate, on an event loop, which goes on while something is fetched."""
+        needed = self._prepared(scope, live=live)
+        try:
+            token = None if live else self._engine.at_hand(access_token)
+            return _sufficient(token or await self._engine.adecide(access_token, live=live), needed)
+        except TokenError as error:
+            self._denied(error)
+            raise
 
     def challenge_missing(self) -> str:
         """The WWW-Authenticate value for a request without a token: no error code (RFC 6750 section 3.1)."""
         return challenge()
 
     def refresh_keys(self) -> None:
-        """Fetches the keys now. Raises Unavailable."""
-        self._source.refresh()
+        """Fetches the keys now, of every issuer. Raises Unavailable where that failed for one."""
+        failed: list[Unavailable] = []
+        for served in self._engine.served.values():
+            try:
+                served.keys.refresh()
+            except Unavailable as error:
+                failed.append(error)
+        if failed:
+            raise failed[0]
+
+    def check(self) -> "Checkup":
+        """Fetches now whatever will be needed, and says what an operator should mend. Raises nothing for that."""
+        return self._look()
 
     def health(self) -> Mapping[str, Any]:
-        """`ready`: whether tokens can be decided; and the state of the keys."""
-        keys = self._source.health()
-        return {"ready": keys["state"] in ("fresh", "stale"), "keys": keys}
+        """`ready`: whether tokens can be decided; and the state of keys and status lists, of each issuer."""
+        return self._engine.health()
 
     def close(self) -> None:
-        """Lets go of connections."""
+        """Lets go of connections, and of the thread."""
+        self._upkeep.close()
         if isinstance(self._transport, HTTPTransport):
             self._transport.close()
 
-    def _check_options(self) -> None:
-        if not is_secure(self.issuer) or self.issuer.endswith("/") or "?" in self.issuer or "#" in self.issuer:
-            raise ValueError(
-                "issuer must be an https URL (http on loopback) without a trailing slash, query or fragment"
-            )
-        if not self.audience or not all(isinstance(value, str) and value for value in self.audience):
-            raise ValueError("audience must name this API")
-        if not self._algorithms or not self._algorithms <= set(SIGNING_ALGORITHMS):
-            raise ValueError(f"algorithms must be some of {', '.join(SIGNING_ALGORITHMS)}")
-        if not 0 <= self._leeway <= MAX_LEEWAY:
-            raise ValueError(f"leeway must be 0 to {MAX_LEEWAY} seconds")
+    def _prepared(self, scope: str | None, *, live: bool) -> tuple[str, ...]:
+        if live and not self._asks:
+            raise ValueError("live=True needs introspection=Introspection(...), for each issuer")
+        if self._background and not self._upkeep.running:
+            self._upkeep.start()
+        return _needed(scope) if scope is not None else ()
 
-    def _decide(self, token: str, *, live: bool) -> AccessToken:
-        if live and self._introspection is None:
-            raise ValueError("live=True needs introspection=Introspection(...)")
-        check_token(token)
-        if self._introspection is not None and self._mode != "rescue" and token.count(".") != 2:
-            return self._ask(token, None)
-        unverified = self._read(token)
-        try:
-            accepted = self._verify(unverified)
-        except Unavailable:
-            if self._introspection is None:
-                raise
-            return self._ask(token, unverified.claims)
-        # A token that the local checks proved bad is never sent on.
-        return self._ask(token, accepted.claims) if live or self._mode == "live" else accepted
+    def _look_after(self) -> float:
+        return self._engine.upkeep()
 
-    def _read(self, token: str) -> jws.Unverified:
-        """What the token says. Cheap claims come before keys: junk must not cause a fetch."""
-        try:
-            unverified = jws.peek(token)
-            self._check_header(unverified)
-            self._check_claims(unverified.claims, self._clock())
-        except (jws.JWSError, ClaimError) as error:
-            raise InvalidToken(error.reason) from None
-        return unverified
-
-    def _verify(self, unverified: jws.Unverified) -> AccessToken:
-        key = self._source.key(unverified.kid or "")
-        try:
-            claims = jws.verify(unverified, key).claims
-            self._check_claims(claims, self._clock())
-            return _accepted(claims, "local")
-        except (jws.JWSError, ClaimError) as error:
-            raise InvalidToken(error.reason) from None
-
-    def _check_header(self, unverified: jws.Unverified) -> None:
-        # RFC 9068 section 4; media types compare without case, and `application/` may be left out.
-        typ = str(unverified.header.get("typ", "")).lower().removeprefix("application/")
-        if typ != ACCESS_TOKEN_TYP:
-            raise InvalidToken("typ")
-        if unverified.alg not in self._algorithms:
-            raise InvalidToken("alg")
-        if unverified.kid is None:
-            raise InvalidToken("key_unknown")
-
-    def _check_claims(self, claims: Mapping[str, Any], now: int) -> None:
-        check_issuer(claims, self.issuer)
-        check_audience(claims, self.audience)
-        check_times(claims, now, self._leeway)
-        if "cnf" in claims:  # bound to a key: as a plain bearer token it must not pass (RFC 9449 section 7.2)
-            raise InvalidToken("cnf")
-
-    def _ask(self, token: str, read: Mapping[str, Any] | None) -> AccessToken:
-        assert self._introspection is not None
-        claims = self._introspection.ask(token, read)
-        now = self._clock()
-        try:
-            # RFC 7662 section 2.2 makes most members optional; what decides must be there.
-            check_issuer(claims, self.issuer)
-            check_audience(claims, self.audience)
-            if numeric_date(claims, "exp") <= now - self._leeway:
-                raise InvalidToken("expired")
-            if "nbf" in claims and numeric_date(claims, "nbf") > now + self._leeway:
-                raise InvalidToken("not_yet_valid")
-            if "cnf" in claims:
-                raise InvalidToken("cnf")
-            return _accepted(claims, "introspection")
-        except ClaimError as error:
-            raise InvalidToken(error.reason) from None
+    def _denied(self, error: TokenError) -> None:
+        tell(self._listener, "token.denied", {"status": error.status, "reason": error.reason})
 
 
-def _accepted(claims: Mapping[str, Any], source: Literal["local", "introspection"]) -> AccessToken:
-    return AccessToken(
-        client_id=string(claims, "client_id"),
-        subject=string(claims, "sub"),
-        scopes=frozenset(scope_values(claims)),
-        audience=audience(claims),
-        jti=string(claims, "jti"),
-        expires_at=int(numeric_date(claims, "exp")),
-        issuer=string(claims, "iss"),
-        realm=string(claims, "realm") if "realm" in claims else None,
-        source=source,
-        claims=MappingProxyType(dict(claims)),
-    )
+def _sufficient(token: AccessToken, needed: tuple[str, ...]) -> AccessToken:
+    if not token.scopes.issuperset(needed):
+        raise InsufficientScope(needed)
+    return token
+
+
+def _checkup(issuers: Sequence[IssuerRule], transport: Transport, clock: Clock) -> "Checkup":
+    from realmint.checkup import Checkup, checkup  # before the first token, or never
+
+    return Checkup(tuple(finding for rule in issuers for finding in checkup(rule, transport, clock).findings))
+
+
+def _say_what_is_forgiven(rule: IssuerRule) -> None:
+    if isinstance(rule.profile, Legacy) and rule.profile.allowed():
+        LOGGER.info("tokens of %s: forgiven is %s", rule.issuer, ", ".join(rule.profile.allowed()))

@@ -1,23 +1,25 @@
-"""The commands, a file for each group. Each turns what is said into one call and prints the answer."""
+"""The commands, a file for each group: realms, clients, client_secrets, keys, tokens, db; and run, for `flask run`.
+revoking, inspecting: of tokens.
+
+Each turns what is said into one call of issuer/admin and prints the answer. setting_options, options, since: what can
+be said. commands, exits, refusals: how one ends. console: what is printed. upkeep: prune and after-restore, of db.
+hearing: when who hears of a cut-off. first_client: what the first start makes.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import click
 import flask
-from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from issuer import bootstrap, log, provisioning, stores
-from issuer.cli import clients, db, realms, run, tokens
-from issuer.cli.refusals import translate
-from issuer.db import record_change
-from issuer.postgresql import COMMAND_SECONDS
-from issuer.realms import Realm
+from issuer import log
+from issuer.cli import clients, db, first_client, keys, realms, run, tokens
+from issuer.cli.exits import Refused
+from issuer.cli.refusals import refusal
 from issuer.runtime import Runtime
-from keys import cli as keys_cli
-from keys.console import Refused, refusal
+from issuer.storage.postgresql import COMMAND_SECONDS
 
 
 def register(app: flask.Flask, runtime: Runtime) -> None:
@@ -26,7 +28,7 @@ def register(app: flask.Flask, runtime: Runtime) -> None:
         runtime.database.read_seconds = COMMAND_SECONDS  # nobody's request waits
     app.cli.add_command(realms.group(runtime))
     app.cli.add_command(clients.group(runtime))
-    app.cli.add_command(keys_cli.group(_keys_wiring(runtime), translate))
+    app.cli.add_command(keys.group(runtime))
     app.cli.add_command(tokens.group(runtime))
     app.cli.add_command(db.group(runtime))
 
@@ -38,9 +40,9 @@ def start(runtime: Runtime) -> None:
             if runtime.settings.embedded:
                 run.remember_base_url(runtime.settings)
             runtime.boot()
-            unused = bootstrap.first_client_unused(runtime)
+            unused = first_client.first_client_unused(runtime)
             if runtime.settings.embedded:
-                bootstrap.first_client(runtime)
+                first_client.first_client(runtime)
         run.say(runtime.settings, unused_client=unused)
 
 
@@ -67,32 +69,7 @@ def refusing() -> Iterator[None]:
     except Refused:
         raise
     except Exception as error:
-        refused = translate(error) or refusal(error)
+        refused = refusal(error)
         if refused is None:
             raise
         raise refused from None
-
-
-def _keys_wiring(runtime: Runtime) -> keys_cli.Wiring:
-    def shape(realm: Realm) -> keys_cli.KeyRealm:
-        return keys_cli.KeyRealm(
-            realm.id, realm.path, realm.signing_algs, realm.rsa_bits, realm.max_access_token_lifetime
-        )
-
-    def find(connection: Connection, path: str) -> keys_cli.KeyRealm:
-        return shape(provisioning.find_realm(connection, path))
-
-    return keys_cli.Wiring(
-        database=runtime.database,
-        sealer=runtime.sealer,
-        policy=runtime.settings.rotation,
-        clock=runtime.clock,
-        find_realm=find,
-        list_realms=lambda connection: [shape(realm) for realm in stores.list_realms(connection)],
-        record_change=record_change,
-        report=lambda name, fields: log.event(name, **fields),
-        prepare=runtime.prepare_change,
-        private_files=runtime.private_files,
-        first=runtime.refuse_other_schema,
-        looked_at=lambda: f"database  {runtime.database.shown()}\nbase URL  {runtime.settings.base_url}",
-    )

@@ -7,41 +7,22 @@ from typing import Any
 
 import click
 
-from issuer import provisioning, stores
-from issuer.cli.changes import log_change
-from issuer.cli.refusals import translate
-from issuer.db import record_change
-from issuer.provisioning import NewSecret
+from issuer.admin import secrets
+from issuer.admin.secrets import NewSecret
+from issuer.cli import hearing
+from issuer.cli.commands import Commands
+from issuer.cli.console import REHEARSED, NotShown, check_shown, outcome, print_fields, print_json, print_table, say
+from issuer.cli.exits import NOT_SHOWN, Exit, Refused
+from issuer.cli.options import NAME, Duration, confirm, operator, options
 from issuer.runtime import Runtime
 from issuer.secrets import Secret
-from keys.console import (
-    NAME,
-    NOT_SHOWN,
-    REHEARSED,
-    Commands,
-    Duration,
-    Exit,
-    NotShown,
-    Refused,
-    check_shown,
-    confirm,
-    not_found,
-    options,
-    outcome,
-    print_fields,
-    print_json,
-    print_table,
-    say,
-)
 
 _COLUMNS = ("secret_id", "kind", "created_at", "expires_at", "last_used_at")
 
 
 def group(runtime: Runtime) -> click.Group:
     """The command group over `runtime`."""
-    commands = Commands(
-        "secrets", help="Several live secrets for a client.", translate=translate, first=runtime.refuse_other_schema
-    )
+    commands = Commands("secrets", help="Several live secrets for a client.", first=runtime.refuse_other_schema)
     _add_add(commands, runtime)
     _add_list(commands, runtime)
     _add_revoke(commands, runtime)
@@ -54,26 +35,18 @@ def _add_add(commands: click.Group, runtime: Runtime) -> None:
     @click.option("--secret-stdin", is_flag=True, help="Import the secret from standard input.")
     @click.option("--expires-in", type=Duration(), help="The new secret ends after this time.")
     @click.option("--overlap", type=Duration(), help="The other secrets end after this time.")
-    @options("realm", "json", "dry_run")
+    @options("realm", "json", "dry_run", "reason")
     def add(
-        client_id: str,
-        realm_path: str,
-        as_json: bool,
-        dry_run: bool,
-        secret_stdin: bool,
-        expires_in: int | None,
-        overlap: int | None,
-    ) -> None:
+        client_id: str, realm_path: str, as_json: bool, dry_run: bool, reason: str | None, secret_stdin: bool,
+        expires_in: int | None, overlap: int | None,
+    ) -> None:  # fmt: skip
         """One more secret; prints it, once."""
         imported = read_secret() if secret_stdin else None
         check_shown()
         runtime.prepare_change(dry_run)
-        made = provisioning.add_secret(
-            runtime, realm_path, client_id, imported=imported, expires_in=expires_in, overlap=overlap
-        )
-        log_change(
-            runtime, "secret_added", realm_path, client_id=client_id,
-            secret_id=made.stored.secret_id, expires_at=made.stored.expires_at, overlap=overlap,
+        made = secrets.add(
+            runtime.administration, realm_path, client_id, operator(reason),
+            imported=imported, expires_in=expires_in, overlap=overlap, rehearse=dry_run,
         )  # fmt: skip
         shown = {**shape(made.stored), **once(made, dry_run=dry_run)}
         with shown_once(made, realm_path):
@@ -91,9 +64,7 @@ def _add_list(commands: click.Group, runtime: Runtime) -> None:
     @options("realm", "json")
     def list_secrets(client_id: str, realm_path: str, as_json: bool) -> None:
         """The secrets of a client: id, kind and dates, never the secrets."""
-        with runtime.database.read() as connection:
-            realm = provisioning.find_realm(connection, realm_path)
-            shown = [shape(secret) for secret in provisioning.find_client(connection, realm, client_id).secrets]
+        shown = [shape(secret) for secret in secrets.of_client(runtime.administration, realm_path, client_id)]
         if as_json:
             print_json(shown)
         else:
@@ -104,29 +75,30 @@ def _add_revoke(commands: click.Group, runtime: Runtime) -> None:
     @commands.command("revoke")
     @click.argument("client_id", type=NAME)
     @click.argument("secret_id", type=NAME)
-    @options("realm", "json", "dry_run", "yes")
-    def revoke(client_id: str, secret_id: str, realm_path: str, as_json: bool, dry_run: bool, yes: bool) -> None:
-        """Ends one secret at once, on every process within SNAPSHOT_REFRESH."""
+    @click.option("--keep-tokens", is_flag=True, help="The tokens it got go on to their expiry.")
+    @options("realm", "json", "dry_run", "yes", "reason")
+    def revoke(
+        client_id: str, secret_id: str, keep_tokens: bool, realm_path: str, as_json: bool, dry_run: bool, yes: bool,
+        reason: str | None,
+    ) -> None:  # fmt: skip
+        """Ends one secret at once, on every process within SNAPSHOT_REFRESH, and the tokens it got."""
         runtime.prepare_change(dry_run)
         if not dry_run:
             confirm(f"Revoke secret {secret_id} of {client_id}?", yes)
-        with runtime.database.change() as connection:
-            realm = provisioning.find_realm(connection, realm_path)
-            client = provisioning.find_client(connection, realm, client_id)
-            if not stores.revoke_secret(connection, client.id, secret_id, runtime.database.now(connection)):
-                not_found(f"{client_id} has no secret {secret_id}")
-            record_change(connection, realm.id, client_id)
-        log_change(runtime, "secret_revoked", realm.path, client_id=client_id, secret_id=secret_id)
-        if as_json:
-            shown = {"realm": realm_path, "client_id": client_id, "secret_id": secret_id}
-            print_json({**outcome(True, dry_run), **shown})
-        else:
-            say(REHEARSED if dry_run else f"secret {secret_id} of {client_id} is revoked")
+        secrets.revoke(
+            runtime.administration, realm_path, client_id, secret_id, operator(reason),
+            keep_tokens=keep_tokens, rehearse=dry_run,
+        )  # fmt: skip
+        said = f"secret {secret_id} of {client_id} is revoked" + ("; the tokens it got go on" if keep_tokens else "")
+        hearing.print_cut_off(
+            runtime, {"realm": realm_path, "client_id": client_id, "secret_id": secret_id},
+            said, as_json, dry_run=dry_run, tokens=not keep_tokens,
+        )  # fmt: skip
 
 
-def read_secret() -> str:
-    """A secret from standard input: one line, its line end taken off."""
-    text = sys.stdin.buffer.read(4096).decode("utf-8", "surrogateescape")
+def read_secret(most: int = 4096) -> str:
+    """A secret from standard input: one line of at most so many bytes, its line end taken off."""
+    text = sys.stdin.buffer.read(most).decode("utf-8", "surrogateescape")
     return text.removesuffix("\n").removesuffix("\r")
 
 

@@ -11,10 +11,11 @@ from urllib.parse import urlsplit
 import click
 
 from issuer.base_url import is_loopback
-from issuer.bootstrap import FIRST_CLIENT
+from issuer.cli.console import tell
+from issuer.cli.exits import Exit, Refused
+from issuer.cli.first_client import FIRST_CLIENT
 from issuer.settings import DEFAULT_BASE_URL, Settings
 from issuer.sources import FILE_NAME
-from keys.console import Exit, Refused, tell
 from keys.files import write_private
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -108,7 +109,7 @@ def say(settings: Settings, *, unused_client: bool) -> None:
         )
     if unused_client:
         tell(
-            f"{FIRST_CLIENT} was made by an earlier start, and its secret is shown only once. If it is lost, another:\n"
+            f"Nobody has used {FIRST_CLIENT} yet. Its secret was shown only once; if it is lost, another:\n"
             f"  flask clients secrets add {FIRST_CLIENT}"
         )
 

@@ -1,30 +1,37 @@
-"""flask tokens: what a client gets from the running issuer."""
+"""flask tokens: what a client gets from the running issuer; revoking and inspecting it."""
 
 import base64
-import json
 import sys
 from typing import Any
 from urllib.parse import quote_plus, urlencode
 
 import click
 
+from issuer.admin.inspection import Inspection, inspect, read_only
 from issuer.cli.client_secrets import read_secret
-from issuer.cli.refusals import translate
+from issuer.cli.commands import Commands
+from issuer.cli.console import is_terminal, print_json, say
+from issuer.cli.exits import Exit, Refused
+from issuer.cli.inspecting import add_inspect, shape, tell
+from issuer.cli.options import NAME, options
+from issuer.cli.revoking import add_revoke
 from issuer.realms import Addresses
 from issuer.runtime import Runtime
-from keys.console import NAME, Commands, Exit, Refused, is_terminal, options, print_json, say
+from issuer.storage.engine import STORE_ERRORS
+from keys.sealing import SealingError
 from realmint.protocol import jws
 from realmint.protocol.jws import JWSError
 from realmint.protocol.names import FORM_MEDIA_TYPE
-from realmint.transport import HTTPTransport, Request, TransportError, is_secure
 
 MAX_ANSWER = 65536
 
 
 def group(runtime: Runtime) -> click.Group:
     """The command group over `runtime`."""
-    commands = Commands("tokens", help="Access tokens.", translate=translate)
+    commands = Commands("tokens", help="Access tokens.")
     _add_get(commands, runtime)
+    add_inspect(commands, runtime)
+    add_revoke(commands, runtime)
     return commands
 
 
@@ -34,7 +41,7 @@ def _add_get(commands: click.Group, runtime: Runtime) -> None:
     @click.option("--scope", multiple=True, help="What to ask for; repeats, or a space-separated list.")
     @click.option("--resource", multiple=True, help="Which API it is for (RFC 8707); repeats.")
     @click.option("--audience", multiple=True, help="The same by plain name; repeats.")
-    @click.option("--decode", is_flag=True, help="Show header and claims instead of the token.")
+    @click.option("--decode", is_flag=True, help="Show it as flask tokens inspect does, instead of its text.")
     @options("realm", "json")
     def get(
         client_id: str, scope: tuple[str, ...], resource: tuple[str, ...], audience: tuple[str, ...], decode: bool,
@@ -48,7 +55,7 @@ def _add_get(commands: click.Group, runtime: Runtime) -> None:
         form += [("resource", value) for value in resource] + [("audience", value) for value in audience]
         endpoint = Addresses(runtime.settings.base_url, realm_path).endpoint("/access_token")
         answer = _ask(endpoint, client_id, _secret(), urlencode(form).encode())
-        _show(answer, decode=decode, as_json=as_json)
+        _show(answer, runtime, decode=decode, as_json=as_json)
 
 
 def _joined(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -58,11 +65,16 @@ def _joined(values: tuple[str, ...]) -> tuple[str, ...]:
 def _secret() -> str:
     if is_terminal(sys.stdin):
         return str(click.prompt("Client secret", hide_input=True, err=True))
-    return read_secret()
+    if not (secret := read_secret()):
+        raise Refused("usage", "there is no secret on standard input", Exit.USAGE)
+    return secret
 
 
 def _ask(endpoint: str, client_id: str, secret: str, body: bytes) -> dict[str, Any]:
     """The token response. Raises Refused: exit code 6 when nobody answers, 1 when the issuer refuses."""
+    # No other command asks anybody over HTTP.
+    from realmint.transport import HTTPTransport, Request, TransportError, is_secure
+
     if not is_secure(endpoint):
         raise Refused("unreachable", f"a secret is not sent over plain http: {endpoint}", Exit.USAGE)
     pair = f"{quote_plus(client_id)}:{quote_plus(secret, errors='surrogateescape')}"  # RFC 6749 section 2.3.1
@@ -71,7 +83,10 @@ def _ask(endpoint: str, client_id: str, secret: str, body: bytes) -> dict[str, A
         "Content-Type": FORM_MEDIA_TYPE,
         "Accept": "application/json",
     }
-    transport = HTTPTransport()
+    try:
+        transport = HTTPTransport()
+    except ValueError as error:  # a proxy in the environment that cannot be one
+        raise Refused("unreachable", str(error), Exit.USAGE) from None
     try:
         answer = transport(Request("POST", endpoint, headers, body, MAX_ANSWER))
     except TransportError as error:
@@ -89,21 +104,20 @@ def _ask(endpoint: str, client_id: str, secret: str, body: bytes) -> dict[str, A
     return document
 
 
-def _show(answer: dict[str, Any], *, decode: bool, as_json: bool) -> None:
+def _show(answer: dict[str, Any], runtime: Runtime, *, decode: bool, as_json: bool) -> None:
     token = str(answer["access_token"])
-    decoded = _decoded(token) if decode else {}
+    found = _inspected(token, runtime) if decode else None
     if as_json:
-        print_json({**answer, **decoded})
-    elif not decode:
+        print_json({**answer, **(shape(found) if found else {})})
+    elif found is None:
         say(token)
     else:
-        for name, members in decoded.items():
-            say(f"{name} {json.dumps(members, indent=2)}")
+        tell(found)
 
 
-def _decoded(token: str) -> dict[str, Any]:
+def _inspected(token: str, runtime: Runtime) -> Inspection:
+    """The token held against the database here; by what it says alone where there is none, as on another machine."""
     try:
-        read = jws.peek(token)
-    except JWSError:
-        return {"header": None, "claims": None}
-    return {"header": dict(read.header), "claims": dict(read.claims)}
+        return inspect(runtime.administration, runtime.settings.base_url, token)
+    except (*STORE_ERRORS, SealingError):
+        return read_only(token, runtime.clock())

@@ -1,64 +1,60 @@
 """Client authentication (RFC 6749 section 2.3): exactly one method presented, one answer for every failure.
 
-METHODS lists the methods; a new one is a file with a NAME, presented() and authenticate(), and a line here.
+METHODS lists the methods; a new one is a file and a line here. method: what one is. client_secret: the two there are.
+May import keys, the issuer's values and realmint.protocol; the clients are handed in as a Directory.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
-
 from issuer.client_auth.client_secret import ClientSecretBasic, ClientSecretPost
-from issuer.clients import Client
+from issuer.client_auth.method import Directory, Method
 from issuer.plugins import by_name
-from issuer.refusals import SEVERAL_METHODS, invalid_client, invalid_request
-from issuer.secrets import Secret
+from issuer.refusals import SEVERAL_METHODS, ClaimedBy, invalid_client, invalid_request
+from issuer.request import AuthenticatedClient, ClientRequest, Request
 
-METHODS = (ClientSecretBasic(), ClientSecretPost())
+METHODS: tuple[Method, ...] = (ClientSecretBasic(), ClientSecretPost())
 METHODS_BY_NAME = by_name(METHODS)
+_SCHEMES = frozenset(method.SCHEME for method in METHODS if method.SCHEME is not None)
 
 CLIENT_SECRET = "client_secret"  # noqa: S105 - the name of a choice
 AUTH_METHODS = (CLIENT_SECRET, *METHODS_BY_NAME)
 """What a client can be registered with; `client_secret` is either of the two, as AM accepts them."""
+_ALLOWED = {name: frozenset({name}) for name in METHODS_BY_NAME}
+_ALLOWED[CLIENT_SECRET] = frozenset({ClientSecretBasic.NAME, ClientSecretPost.NAME})
 
 
-class Directory(Protocol):
-    """Who the clients of the request's realm are."""
-
-    def find_client(self, client_id: str) -> Client | None: ...
-
-    def verify_secret(
-        self, client_id: str, client: Client | None, readings: Sequence[str], now: int
-    ) -> Secret | None: ...
-
-
-@dataclass(frozen=True)
-class AuthenticatedClient:
-    """A client that proved who it is, by which method and with which of its secrets."""
-
-    client: Client
-    method: str
-    secret_id: str
-
-
-def authenticate(request: Any, directory: Directory, now: int) -> AuthenticatedClient:
-    """The client that sent `request`.
+def authenticate(request: Request, directory: Directory) -> ClientRequest:
+    """The request of the client that sent it.
 
     Raises invalid_request when more than one method is presented or one is malformed, and the one
     invalid_client for everything else. Work done depends on what was presented, not on who is known.
     """
-    authorization = request.authorization
     presented = [method for method in METHODS if method.presented(request)]
-    unknown_scheme = authorization is not None and not any(method.uses_header(authorization) for method in METHODS)
+    scheme = request.authorization_scheme
+    unknown_scheme = scheme is not None and scheme not in _SCHEMES
     if len(presented) + unknown_scheme > 1:
         raise invalid_request("several_auth_methods", SEVERAL_METHODS)
     if not presented:
         raise invalid_client("unknown_auth_scheme" if unknown_scheme else "no_credentials")
-    method = presented[0]
-    client, secret = method.authenticate(request, directory, now)
-    if client is None or secret is None:
-        raise invalid_client("unknown_client" if client is None else "wrong_secret")
-    if client.auth_method not in (CLIENT_SECRET, method.NAME):
-        raise invalid_client("wrong_auth_method")
-    if not client.enabled:
-        raise invalid_client("client_disabled")
-    return AuthenticatedClient(client, method.NAME, secret.secret_id)
+    found = presented[0].authenticate(request, directory, request.now)
+    reason = _unusable(found)
+    if reason is not None:
+        with ClaimedBy(found.client.client_id):
+            raise invalid_client(reason)
+    return ClientRequest(request, found)
+
+
+def _unusable(found: AuthenticatedClient) -> str | None:
+    """Why a client may not come in although it proved who it is."""
+    if found.method not in _ALLOWED.get(found.client.auth_method, ()):
+        return "wrong_auth_method"
+    if not found.client.enabled:
+        return "client_disabled"
+    return None if found.credential_id in found.client.ranges else "credential_without_range"
+
+
+def metadata(endpoint: str) -> dict[str, object]:
+    """What the metadata document says of client authentication at `endpoint`, such as `token` (RFC 8414 section 2)."""
+    prefix = f"{endpoint}_endpoint_"
+    members: dict[str, object] = {f"{prefix}auth_methods_supported": list(METHODS_BY_NAME)}
+    for method in METHODS:
+        members |= {prefix + name: value for name, value in method.METADATA.items()}
+    return members

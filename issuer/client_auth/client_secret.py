@@ -1,12 +1,13 @@
 """client_secret_basic and client_secret_post (RFC 6749 section 2.3.1)."""
 
-import base64
 import binascii
-import re
-from typing import Any
-from urllib.parse import unquote_to_bytes
+from collections.abc import Mapping, Sequence
 
-from issuer.clients import Client, ClientIdError, parse_client_id
+from authlib.oauth2.rfc6749 import InvalidRequestError
+
+from issuer.client_auth.method import Directory
+from issuer.clients import ClientIdError, parse_client_id
+from issuer.form import CONTROL, decode
 from issuer.refusals import (
     BASIC_CONTROL_CHARACTER,
     BASIC_NOT_A_PAIR,
@@ -16,13 +17,14 @@ from issuer.refusals import (
     CLIENT_ID_MALFORMED,
     MISSING_CLIENT_ID,
     OTHER_CLIENT_ID,
+    ClaimedBy,
+    invalid_client,
     invalid_request,
+    too_many_attempts,
 )
-from issuer.secrets import Secret
+from issuer.request import AuthenticatedClient, Request
+from issuer.secrets import TooManyAttempts
 
-_SCHEME = "basic"
-_BAD_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 MAX_HEADER = 4096
 """Longest Authorization header in characters that is looked at."""
 
@@ -35,48 +37,55 @@ class ClientSecretBasic:
     """
 
     NAME = "client_secret_basic"
+    SCHEME: str | None = "basic"
+    METADATA: Mapping[str, object] = {}
 
-    def uses_header(self, authorization: str) -> bool:
-        """Whether an Authorization header is of this method's scheme."""
-        return authorization.partition(" ")[0].lower() == _SCHEME
+    def presented(self, request: Request) -> bool:
+        return request.authorization_scheme == self.SCHEME
 
-    def presented(self, request: Any) -> bool:
-        return request.authorization is not None and self.uses_header(request.authorization)
-
-    def authenticate(self, request: Any, directory: Any, now: int) -> tuple[Client | None, Secret | None]:
+    def authenticate(self, request: Request, directory: Directory, now: int) -> AuthenticatedClient:
         """Raises invalid_request for a header that cannot be read, or for another client_id in the body."""
-        client_id, readings = _parse_basic(request.authorization)
-        request.claimed_client_id = client_id
-        if request.payload.data.get("client_id") not in (None, client_id):
-            raise invalid_request("other_client_id_in_body", OTHER_CLIENT_ID)
-        return _check(directory, client_id, readings, now)
+        client_id, readings = _parse_basic(request.authorization_header or "")
+        in_body = request.one("client_id")
+        if in_body is not None and in_body != client_id:
+            with ClaimedBy(client_id):
+                raise invalid_request("other_client_id_in_body", OTHER_CLIENT_ID)
+        return _by_secret(self.NAME, directory, client_id, readings, now)
 
 
 class ClientSecretPost:
     """Identifier and secret in the body (RFC 6749 section 2.3.1)."""
 
     NAME = "client_secret_post"
+    SCHEME: str | None = None
+    METADATA: Mapping[str, object] = {}
 
-    def uses_header(self, authorization: str) -> bool:  # noqa: ARG002 - a method of the body
-        return False
+    def presented(self, request: Request) -> bool:
+        return request.one("client_secret") is not None
 
-    def presented(self, request: Any) -> bool:
-        return "client_secret" in request.payload.data
-
-    def authenticate(self, request: Any, directory: Any, now: int) -> tuple[Client | None, Secret | None]:
+    def authenticate(self, request: Request, directory: Directory, now: int) -> AuthenticatedClient:
         """Raises invalid_request without a client_id of visible ASCII."""
-        client_id = request.payload.data.get("client_id")
+        client_id = request.one("client_id")
         if client_id is None:
             raise invalid_request("no_client_id", MISSING_CLIENT_ID)
         if not _is_visible(client_id):
             raise invalid_request("client_id_malformed", CLIENT_ID_MALFORMED)
-        request.claimed_client_id = client_id
-        return _check(directory, client_id, (request.payload.data["client_secret"],), now)
+        return _by_secret(self.NAME, directory, client_id, request.every("client_secret"), now)
 
 
-def _check(directory: Any, client_id: str, readings: tuple[str, ...], now: int) -> tuple[Client | None, Secret | None]:
+def _by_secret(
+    method: str, directory: Directory, client_id: str, readings: Sequence[str], now: int
+) -> AuthenticatedClient:
     client = directory.find_client(client_id)
-    return client, directory.verify_secret(client_id, client, readings, now)
+    try:
+        secret = directory.verify_secret(client_id, client, readings, now)
+    except TooManyAttempts as over:
+        with ClaimedBy(client_id):
+            raise too_many_attempts(over.reason, over.retry_after) from None
+    if client is None or secret is None:
+        with ClaimedBy(client_id):
+            raise invalid_client("unknown_client" if client is None else "wrong_secret")
+    return AuthenticatedClient(client, method, secret.secret_id)
 
 
 def _parse_basic(header: str) -> tuple[str, tuple[str, ...]]:
@@ -89,12 +98,12 @@ def _parse_basic(header: str) -> tuple[str, tuple[str, ...]]:
         raise invalid_request("basic_not_a_pair", BASIC_NOT_A_PAIR)
     if not _is_visible(client_id):
         raise invalid_request("client_id_malformed", CLIENT_ID_MALFORMED)
-    if not any(sign in client_id + secret for sign in "%+"):
+    if "%" not in client_id and "+" not in client_id and "%" not in secret and "+" not in secret:
         return client_id, (secret,)
     try:
         # A name whose two readings differ is registered in one of them at most: none holds a space or a percent sign.
-        decoded_id, decoded = parse_client_id(_form_decode(client_id)), _form_decode(secret)
-    except (ClientIdError, ValueError):
+        decoded_id, decoded = parse_client_id(decode(client_id.encode())), decode(secret.encode())
+    except (ClientIdError, InvalidRequestError):
         return client_id, (secret,)
     if decoded_id != client_id:
         return decoded_id, (decoded,)
@@ -107,28 +116,18 @@ def _decode_base64(header: str) -> str:
     if len(header) > MAX_HEADER:
         raise invalid_request("basic_too_long", BASIC_TOO_LONG)
     try:
-        raw = base64.b64decode(encoded.encode("ascii"), validate=True)
+        raw = binascii.a2b_base64(encoded.encode("ascii"), strict_mode=True)
     except (binascii.Error, UnicodeEncodeError):
         raise invalid_request("basic_not_base64", BASIC_NOT_BASE64) from None
-    if base64.b64encode(raw).decode() != encoded:  # trailing bits, missing or excess padding (#38)
+    if binascii.b2a_base64(raw, newline=False).decode() != encoded:  # trailing bits, missing or excess padding (#38)
         raise invalid_request("basic_not_base64", BASIC_NOT_BASE64)
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
         raise invalid_request("basic_not_utf8", BASIC_NOT_UTF8) from None
-    if _CONTROL.search(text):
+    if CONTROL.search(text):
         raise invalid_request("basic_control_character", BASIC_CONTROL_CHARACTER)
     return text
-
-
-def _form_decode(text: str) -> str:
-    """One value of application/x-www-form-urlencoded. Raises ValueError for what is none."""
-    if _BAD_PERCENT.search(text):
-        raise ValueError("bad percent-encoding")
-    value = unquote_to_bytes(text.replace("+", " ")).decode("utf-8")  # UnicodeError is a ValueError
-    if _CONTROL.search(value):
-        raise ValueError("control character")
-    return value
 
 
 def _is_visible(client_id: str) -> bool:

@@ -5,28 +5,25 @@ ever redirected: that would be to wherever the request says.
 """
 
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import NoReturn
 
-import flask
 from authlib.oauth2 import OAuth2Error
-from werkzeug.exceptions import NotFound
 
-from issuer.endpoints.endpoint import Endpoint, runtime
+from issuer.endpoints.endpoint import Endpoint, Services, known_realm
 from issuer.realms import Addresses, Realm
 from issuer.refusals import NO_AUTHORIZATION_GRANT, because
+from issuer.request import Arrival
 
 _SUFFIX = "/authorize"
 
 
-def _view(realm_path: str) -> NoReturn:
-    if runtime().registry.realm(realm_path, for_signing=False) is None:
-        raise NotFound
-    flask.g.realm_path = realm_path
+def _view(arrival: Arrival, services: Services) -> NoReturn:
+    known_realm(arrival, services)
     refusal = OAuth2Error(NO_AUTHORIZATION_GRANT, error="unsupported_response_type")
     raise because(refusal, "no_authorization_endpoint")
 
 
-def _metadata(addresses: Addresses, _realm: Realm) -> Mapping[str, Any]:
+def _metadata(addresses: Addresses, _realm: Realm) -> Mapping[str, object]:
     return {
         "authorization_endpoint": addresses.endpoint(_SUFFIX),
         # RFC 8414 section 2 requires the member, and some libraries that it is not empty (design decision 12).

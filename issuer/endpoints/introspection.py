@@ -1,34 +1,27 @@
 """Token introspection (RFC 7662): who may see a token, and the one constant answer for everything else."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-import flask
 from authlib.oauth2.rfc7662 import IntrospectionEndpoint
 
-from issuer import log, stores
-from issuer.client_auth import METHODS_BY_NAME
+from issuer import client_auth, log
+from issuer.answer import Answer
 from issuer.clients import Client
-from issuer.endpoints.endpoint import Endpoint, runtime
+from issuer.endpoints.endpoint import Endpoint, Services, presented_token
+from issuer.oauth_server import AuthlibRequest
 from issuer.realms import Addresses, Realm
-from issuer.refusals import MISSING_TOKEN, invalid_request
-from keys.key import IN_JWKS
-from realmint.protocol import jws
-from realmint.protocol.claims import ClaimError, audience, check_issuer, check_times, numeric_date, string
-from realmint.protocol.names import ACCESS_TOKEN_TYP, BEARER, JWT_TYP, format_scope
+from issuer.request import Arrival, ClientRequest, Request
+from issuer.storage import tokens as token_store
+from issuer.tokens import read
+from issuer.tokens.read import LiveToken, NotActive, VerifiedToken
+from realmint.protocol.names import BEARER, format_scope
 
 _SUFFIX = "/introspect"
 _COPIED = ("client_id", "exp", "iat", "nbf", "sub", "aud", "iss", "jti", "realm", "expires_in")
 _COPIED_FOR_AM = ("subname", "auditTrackingId", "authGrantId")
 INACTIVE: Mapping[str, Any] = {"active": False}
-
-
-class TokenNotActive(Exception):
-    """Why a token is answered as inactive, for the log alone."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 class Introspection(IntrospectionEndpoint):
@@ -37,21 +30,25 @@ class Introspection(IntrospectionEndpoint):
     Authlib's own refuses unknown hints and reads tokens from a table (facts L9).
     """
 
-    def authenticate_token(self, request: Any, client: Client) -> Mapping[str, Any] | None:
+    def __init__(self, services: Services) -> None:
+        super().__init__()
+        self._database = services.database
+        self._leeway = services.policy.clock_error
+        self._opaque = services.registry.opaque
+
+    def authenticate_token(self, request: AuthlibRequest, client: ClientRequest) -> Mapping[str, Any] | None:
         """The claims of an active token that `client` may see, else None; the hint never matters."""
-        token = request.form.get("token")
-        if token is None:
-            raise invalid_request("no_token", MISSING_TOKEN)
+        del request  # the client's says it all
+        asked, caller = client.request, client.client
+        text = presented_token(client)
         try:
-            claims = _verify(token, request)
-            _check_visible(claims, client)
-            _check_live(claims, request)
-        except TokenNotActive as answer:
-            self._log(request, client, active=False, reason=answer.reason)
+            claims = self._read(text, asked, caller).claims
+        except NotActive as answer:
+            _log(asked, caller, active=False, reason=answer.reason)
             return None
-        self._log(request, client, active=True, jti=claims["jti"])
+        _log(asked, caller, active=True, jti=claims["jti"])
         # The request's own instant: a second look at the clock could give an active token a negative rest.
-        return {**claims, "expires_in": claims["exp"] - request.now}
+        return {**claims, "expires_in": claims["exp"] - asked.now}
 
     def create_introspection_payload(self, token: Mapping[str, Any] | None) -> Mapping[str, Any]:
         """The answer of RFC 7662 section 2.2."""
@@ -69,75 +66,42 @@ class Introspection(IntrospectionEndpoint):
             answer |= {name: token[name] for name in _COPIED_FOR_AM} | person
         return answer
 
-    def _log(self, request: Any, client: Client, **fields: Any) -> None:
-        log.event(
-            "introspected", realm=request.realm.path, client_id=client.client_id, address=request.address, **fields
-        )
+    def _read(self, text: str, asked: Request, caller: Client) -> LiveToken:
+        """The live token that `caller` may see. Raises NotActive."""
+        find = partial(self._opaque.find, asked.realm.id)
+        verified = read.verify(text, asked.keys.published, asked.addresses.issuer, asked.now, self._leeway, find)
+        _check_visible(verified, caller)
+        _check_unbound(verified)
+        with self._database.read(once=True) as connection:
+            state = token_store.state(connection, asked.realm.id, verified.token_id, verified.index, verified.kid)
+        return read.live(verified, state)
 
 
-def _verify(token: str, request: Any) -> Mapping[str, Any]:
-    """The claims of a token of this realm that is within its life."""
-    leeway = runtime().settings.rotation.clock_error
-    try:
-        unverified = jws.peek(token)
-        key = request.keys.published.get(unverified.kid)
-        if key is None or unverified.header.get("typ") not in (ACCESS_TOKEN_TYP, JWT_TYP):
-            raise TokenNotActive("unknown_key_or_type")
-        verified = jws.verify(unverified, key)
-        claims = verified.claims
-        check_issuer(claims, request.addresses.issuer)
-        # Nodes' clocks differ, so a token just issued elsewhere is not "not yet valid"; expiry has no leeway.
-        check_times(claims, request.now, leeway)
-        _check_members(claims)
-    except jws.JWSError as error:
-        raise TokenNotActive(error.reason) from None
-    except ClaimError as error:
-        raise TokenNotActive(f"{error.reason}:{error.claim}") from None
-    if claims["exp"] <= request.now:
-        raise TokenNotActive("expired")
-    return {**claims, "kid": verified.kid}
+def _check_visible(token: VerifiedToken, caller: Client) -> None:
+    """Interface section 4: the token's client, an API it is addressed to, or a marked profile. Raises NotActive."""
+    mine = token.client_id == caller.client_id
+    addressed = not set(token.audience).isdisjoint(caller.resource_identifiers)
+    if not (mine or addressed or caller.may_introspect_all):
+        raise NotActive("not_visible_to_caller")
 
 
-def _check_members(claims: Mapping[str, Any]) -> None:
-    """What the answer is made of is there and of its type, should another version have signed it."""
-    for name in ("jti", "client_id", "sub", "realm"):
-        string(claims, name)
-    numeric_date(claims, "nbf")
-    audience(claims)
-    scope = claims.get("scope")
-    if not isinstance(scope, str) and not (isinstance(scope, list) and all(isinstance(part, str) for part in scope)):
-        raise ClaimError("claim_type", "scope")
+def _check_unbound(token: VerifiedToken) -> None:
+    """A token that another version bound to a key (RFC 8705 section 3.2, RFC 9449 section 6.2): an answer without that
+    key would let whoever has the token use it. Raises NotActive."""
+    if "cnf" in token.claims:
+        raise NotActive("bound_to_a_key")
 
 
-def _check_visible(claims: Mapping[str, Any], client: Client) -> None:
-    """Interface section 4: the token's client, an API it is addressed to, or a marked profile."""
-    mine = claims["client_id"] == client.client_id
-    addressed = bool(set(audience(claims)) & set(client.resource_identifiers))
-    if not (mine or addressed or client.may_introspect_all):
-        raise TokenNotActive("not_visible_to_caller")
+def _log(asked: Request, caller: Client, **fields: Any) -> None:
+    log.event("introspected", realm=asked.realm.path, client_id=caller.client_id, address=asked.address, **fields)
 
 
-def _check_live(claims: Mapping[str, Any], request: Any) -> None:
-    """Realm, client and key are still there, and no cut-off covers the token; read afresh."""
-    with runtime().database.read() as connection:
-        state = stores.token_state(connection, request.realm.id, claims["client_id"], claims["kid"])
-    if state is None or not state.enabled:
-        raise TokenNotActive("client_or_realm_ended")
-    if state.key_state not in IN_JWKS:
-        raise TokenNotActive("key_ended")
-    if claims["iat"] <= state.not_before:
-        raise TokenNotActive("cut_off")
+def _view(arrival: Arrival, services: Services) -> Answer:
+    return services.server.at_endpoint(Introspection.ENDPOINT_NAME, arrival)
 
 
-def _view(realm_path: str) -> flask.Response:
-    return runtime().server.create_endpoint_response(Introspection.ENDPOINT_NAME, realm_path)  # type: ignore[no-any-return]
+def _metadata(addresses: Addresses, _realm: Realm) -> Mapping[str, object]:
+    return {"introspection_endpoint": addresses.endpoint(_SUFFIX), **client_auth.metadata("introspection")}
 
 
-def _metadata(addresses: Addresses, _realm: Realm) -> Mapping[str, Any]:
-    return {
-        "introspection_endpoint": addresses.endpoint(_SUFFIX),
-        "introspection_endpoint_auth_methods_supported": list(METHODS_BY_NAME),
-    }
-
-
-ENDPOINT = Endpoint("introspection", _SUFFIX, ("POST",), _view, _metadata, private=True)
+ENDPOINT = Endpoint("introspection", _SUFFIX, ("POST",), _view, _metadata, private=True, framed=Introspection)

@@ -4,28 +4,22 @@ At AM's address, which the metadata names, and where some libraries look without
 """
 
 from collections.abc import Mapping
-from typing import Any
 
-import flask
-from werkzeug.exceptions import NotFound
-
-from issuer.endpoints.endpoint import Endpoint, published, runtime
+from issuer.answer import Answer
+from issuer.endpoints.endpoint import Endpoint, Services, known_realm, published
 from issuer.realms import Addresses, Realm
+from issuer.request import Arrival
 from realmint.protocol.names import JWK_SET_MEDIA_TYPE
 
 _SUFFIX = "/connect/jwk_uri"
 
 
-def _view(realm_path: str) -> flask.Response:
-    view = runtime().registry.realm(realm_path, for_signing=False)
-    if view is None:
-        raise NotFound
-    response = flask.Response(view.keys.document, content_type=JWK_SET_MEDIA_TYPE)
-    response.set_etag(view.keys.etag)
-    return published(response)
+def _view(arrival: Arrival, services: Services) -> Answer:
+    keys = known_realm(arrival, services).keys
+    return published(keys.document, JWK_SET_MEDIA_TYPE, keys.etag, services)
 
 
-def _metadata(addresses: Addresses, _realm: Realm) -> Mapping[str, Any]:
+def _metadata(addresses: Addresses, _realm: Realm) -> Mapping[str, object]:
     return {"jwks_uri": addresses.endpoint(_SUFFIX)}
 
 

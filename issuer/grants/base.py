@@ -1,89 +1,111 @@
-"""TokenGrant: the phases of a token request in their fixed order; a grant adds only what is its own.
+"""What a grant is, and the phases of every token request, in order."""
 
-A mixin before an Authlib grant: Authlib authenticates the client, asks it about the grant, and calls
-validate_requested_scope; then come the audience and the grant's own authorize().
-"""
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
 
-from typing import Any
-
-from authlib.oauth2.rfc6749.grants import BaseGrant, TokenEndpointMixin
-
-from issuer.clients import Client
-from issuer.realms import Realm
-from issuer.refusals import NO_SCOPE, invalid_client, invalid_scope, unauthorized_client
-from issuer.tokens import Authorization, issue, new_token_id
+from issuer.opaque import OpaqueToken
+from issuer.refusals import NO_SCOPE, Refusal, claimed_by, invalid_client, invalid_scope, unauthorized_client
+from issuer.request import ClientRequest, Request
+from issuer.tokens import Authorization, Confirmation, Issued, mint
 from issuer.tokens.resources import audience
-from realmint.protocol.names import BEARER, ScopeError, format_scope, parse_scope
+from realmint.protocol.names import ScopeError, parse_scope
+
+# The same few, request after request.
+_parse_scope = lru_cache(maxsize=1024)(parse_scope)
+
+Authenticate = Callable[[Request], ClientRequest]
+Keep = Callable[[OpaqueToken, int], None]
+"""Puts a token that is not signed into the store at an instant, or raises."""
 
 
-class TokenGrant(BaseGrant, TokenEndpointMixin):
-    """A grant of the token endpoint (RFC 6749 section 4)."""
+class Wanted(NamedTuple):
+    """What a client may have of what it asked for; whether it gets that is the grant's own decision."""
+
+    confirmation: Confirmation
+    scope: tuple[str, ...]
+    audience: tuple[str, ...]
+
+
+class TokenGrant(ABC):
+    """A grant of the token endpoint (RFC 6749 section 4): it adds only what is its own."""
 
     GRANT_TYPE: str
-    PARAMETERS: tuple[str, ...] = ("grant_type", "scope", "resource", "audience")
-    """Parameters that this grant reads, client authentication apart; any other is ignored."""
     REPEATABLE: tuple[str, ...] = ("resource", "audience")
     """Parameters that may come more than once (RFC 8707 section 2)."""
 
-    def authenticate_token_endpoint_client(self) -> Client:
-        """A disabled realm lets nobody in here; its introspection goes on saying that a token is not active."""
-        client: Client = super().authenticate_token_endpoint_client()
-        if not self.request.realm.enabled:
-            raise invalid_client("realm_disabled")
-        return client
-
-    def validate_token_request(self) -> None:
-        """Every phase but the signing. Raises an OAuth2Error at the first that refuses."""
-        super().validate_token_request()
-        realm: Realm = self.request.realm
-        given = self.request.payload.datalist
-        self.request.audience = audience(given.get("resource", ()), given.get("audience", ()), self.client, realm)
-        self.request.authorization = self.authorize(self.request, self.client)
-
-    def validate_requested_scope(self) -> None:
-        """The scope values to grant: the request's, else the client's default, else the realm's.
-
-        An unknown or disallowed one refuses the whole request; nothing is dropped silently. Authlib asks once the
-        client may use the grant; whether the realm allows it comes before any scope too.
-        """
-        client: Client = self.client
-        if self.GRANT_TYPE not in self.request.realm.grant_types:
-            raise unauthorized_client("grant_not_allowed_by_realm")
-        asked = self.request.payload.scope
-        if asked:
-            try:
-                values = parse_scope(asked)
-            except ScopeError:
-                raise invalid_scope("scope_malformed") from None
-            if not client.grantable(values):
-                raise invalid_scope("scope_not_allowed")
-        else:
-            realm_defaults = tuple(v for v in self.request.realm.default_scopes if client.grantable((v,)))
-            values = client.default_scopes or realm_defaults
-            if not values or not client.grantable(values):
-                raise invalid_scope("no_default_scope", NO_SCOPE)
-        self.request.granted_scope = values
-
-    def authorize(self, request: Any, client: Client) -> Authorization:
-        """What this client gets; the grant's own decision."""
-        raise NotImplementedError
-
-    def generate_token(self, **_: Any) -> "TokenResponse":
-        """The token response (RFC 6749 section 5.1), called by Authlib's create_token_response."""
-        issued = issue(self.request.authorization, self.request.keys, self.request.now, new_token_id())
-        self.request.issued = issued
-        return TokenResponse(
-            access_token=issued.token,
-            token_type=BEARER,
-            expires_in=issued.authorization.lifetime,
-            scope=format_scope(issued.authorization.scope),
-        )
+    @abstractmethod
+    def authorize(self, request: ClientRequest, wanted: Wanted) -> Authorization:
+        """What this client gets. Raises an OAuth2Error to refuse."""
 
 
-class TokenResponse(dict[str, Any]):
-    """A token response whose repr shows nothing: Authlib writes it to the debug log (#208)."""
+def issue(grant: TokenGrant, request: Request, authenticate: Authenticate, keep: Keep) -> Issued:
+    """One token request, from what arrived to a token; each phase takes what those before it returned.
 
-    def __repr__(self) -> str:
-        return "<token response>"
+    Raises the OAuth2Error of the first that refuses; in this order they do.
+    """
+    client_request = authenticate(request)  # invalid_request, invalid_client
+    try:
+        entitled = may_use(grant, client_request)  # invalid_client, unauthorized_client
+        confirmation = confirm(entitled)
+        scope = granted_scope(entitled)  # invalid_scope
+        wanted = Wanted(confirmation, scope, granted_audience(entitled))  # invalid_target
+        authorization = grant.authorize(entitled, wanted)
+        issued = mint(authorization, request.keys, request.now, request.set_indexes)  # temporarily_unavailable
+        if issued.stored is not None:
+            keep(issued.stored, request.now)  # temporarily_unavailable
+    except Refusal as refused:
+        claimed_by(refused, client_request.client.client_id)
+        raise
+    return issued
 
-    __str__ = __repr__
+
+def may_use(grant: TokenGrant, request: ClientRequest) -> ClientRequest:
+    """The request, if its realm lets anybody in, and its client and its realm allow the grant.
+
+    Introspection has no such phase: at a disabled realm it goes on saying that a token is not active.
+    """
+    realm = request.request.realm
+    if not realm.enabled:
+        raise invalid_client("realm_disabled")
+    if not request.client.check_grant_type(grant.GRANT_TYPE):
+        raise unauthorized_client("grant_not_allowed")
+    if grant.GRANT_TYPE not in realm.grant_types:
+        raise unauthorized_client("grant_not_allowed_by_realm")
+    return request
+
+
+def confirm(request: ClientRequest) -> Confirmation:
+    """What the token will be bound to. The place of DPoP proofs and client certificates; there are none yet."""
+    del request
+    return {}
+
+
+def granted_scope(request: ClientRequest) -> tuple[str, ...]:
+    """The scope values to grant: the request's, else the client's default, else the realm's.
+
+    An unknown or disallowed one refuses the whole request; nothing is dropped silently.
+    """
+    client = request.client
+    asked = request.request.one("scope")
+    if asked:
+        try:
+            values = _parse_scope(asked)
+        except ScopeError:
+            raise invalid_scope("scope_malformed") from None
+        if not client.grantable(values):
+            raise invalid_scope("scope_not_allowed")
+        return values
+    values = client.default_scopes or tuple(
+        value for value in request.request.realm.default_scopes if client.grantable((value,))
+    )
+    if not values or not client.grantable(values):
+        raise invalid_scope("no_default_scope", NO_SCOPE)
+    return values
+
+
+def granted_audience(request: ClientRequest) -> tuple[str, ...]:
+    """The APIs that the token will be for (RFC 8707 section 2); empty when nobody named one."""
+    asked = request.request
+    return audience(asked.every("resource"), asked.every("audience"), request.client, asked.realm)

@@ -30,10 +30,10 @@ def audience(resources: Sequence[str], named: Sequence[str], client: Client, rea
     Raises invalid_target for a resource that is malformed, and for what the client may not name. Empty when nobody
     named an audience: then it is the format's to say.
     """
+    if not resources and not named:
+        return client.default_audience or realm.default_audience
     names = [name for value in named for name in value.split(" ")]
     wanted = (*resources, *names)
-    if not wanted:
-        return client.default_audience or realm.default_audience
     if len(wanted) > MAX_RESOURCES or not all(is_resource(resource) for resource in resources):
         raise invalid_target("resource_malformed")
     if not set(wanted) <= {*client.audiences, *client.default_audience}:

@@ -1,12 +1,17 @@
 """Floor 0: what the RFCs say, as pure functions.
 
-Owns names, the compact JWS, claim checks and the type of a clock. Does no input or output, keeps no
-state, and imports nothing of ours; joserfc and cryptography only in `jws`. Every function that
-depends on the time takes it as an argument: `system_clock` below is the one place that reads it.
+`names` (registered strings, scope), `base64url`, `jws` (the compact form) over `signatures`, `weak` (keys anybody could
+work out), `claims`, `status_list` (Token Status List), `addresses` (which may be asked), `checksummed` (secrets and
+opaque tokens), `fork` (what a forked child forgets), `threads` (one that may not be had). No I/O; imports nothing of
+ours; joserfc only in `jws`, cryptography in `signatures`. The time is an argument: `system_clock` below is the one
+place that reads it.
 """
 
 import time
 from collections.abc import Callable
+
+# Linux alone has it; elsewhere the other clock counts on.
+_BOOTTIME: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 
 Clock = Callable[[], int]
 """Returns the time as whole seconds since the epoch."""
@@ -22,5 +27,8 @@ def system_clock() -> int:
 
 
 def monotonic() -> float:
-    """Seconds on a clock that never steps, for ages and waits within one process."""
-    return time.monotonic()  # noqa: TID251 - the one place
+    """Seconds on a clock that never steps, and counts on while the machine sleeps; for ages and waits in a process.
+
+    What was read before a laptop was closed, or a virtual machine was suspended, is as old as it is for everybody else.
+    """
+    return time.clock_gettime(_BOOTTIME) if _BOOTTIME is not None else time.monotonic()  # noqa: TID251 - the one place

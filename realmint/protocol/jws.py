@@ -5,20 +5,21 @@ and its nesting, because the libraries accept duplicate members, other encodings
 of dots. Only the compact form exists: no JSON serialization, no JWE, no detached payload.
 """
 
-import base64
-import binascii
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, JWKRegistry, Key, OKPKey, RSAKey
-from joserfc.jws import JWSRegistry
 
+from realmint.protocol import base64url
+from realmint.protocol.base64url import encode as _b64encode
 from realmint.protocol.names import SIGNING_ALGORITHMS
+from realmint.protocol.signatures import Check, checks
 from realmint.protocol.weak import is_weak_modulus
 
 MAX_TOKEN = 8192
@@ -32,14 +33,12 @@ MAX_KID = 128
 MIN_RSA_BITS = 2048  # RFC 7518 section 3.3
 _MODULUS_CHARS = (342, 1366)  # base64url of 2048 to 8192 bits
 
-# Looked up once and by name: `get_alg` of the library would apply its own list of recommendations.
-_ALGORITHMS = {name: JWSRegistry.algorithms[name] for name in SIGNING_ALGORITHMS}
 _CURVES = {"P-256": "ES256", "P-384": "ES384", "Ed25519": "EdDSA"}
-_PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
+PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
+"""Members of a JWK that nobody but its owner may see (RFC 7518 section 6)."""
 # RFC 8725 section 3.10: a key or a place to fetch one is never taken from the token itself. `crit`
 # and `b64` change how a token is read, and we understand no extension (RFC 7515 section 4.1.11).
 _REFUSED_HEADERS = frozenset({"crit", "b64", "jwk", "jku", "x5u", "x5c", "zip", "enc"})
-_BASE64URL = re.compile(rb"[A-Za-z0-9_-]+")
 
 
 class JWSError(Exception):
@@ -64,26 +63,46 @@ class Signer(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Unverified:
-    """What a compact JWS says before anybody checked its signature. Its token text is never shown."""
+class Header(NamedTuple):
+    """A protected header whose members may be looked at further (RFC 7515 section 4.1).
 
-    header: Mapping[str, Any]
+    typ: in lower case, without `application/` (section 4.1.9); empty where there is none.
+    """
+
+    members: Mapping[str, Any]
+    alg: str
+    kid: str | None
+    typ: str
+
+
+class Unverified(NamedTuple):
+    """What a compact JWS says before anybody checked its signature. Its token text is never shown.
+
+    A tuple, as one is made for each token that is looked at: a frozen dataclass takes five times as long.
+    """
+
+    protected: Header
     claims: Mapping[str, Any]
-    signing_input: bytes = field(repr=False)
-    signature: bytes = field(repr=False)
+    signing_input: bytes
+    signature: bytes
+
+    def __repr__(self) -> str:
+        return f"<unverified token, {self.alg}>"
+
+    @property
+    def header(self) -> Mapping[str, Any]:
+        return self.protected.members
 
     @property
     def alg(self) -> str:
-        return str(self.header["alg"])
+        return self.protected.alg
 
     @property
     def kid(self) -> str | None:
-        return self.header.get("kid")
+        return self.protected.kid
 
 
-@dataclass(frozen=True)
-class Verified:
+class Verified(NamedTuple):
     """Header and claims whose signature was checked under the key with this `kid`."""
 
     header: Mapping[str, Any]
@@ -98,7 +117,7 @@ class VerificationKey:
     kid: str
     algorithms: frozenset[str]
     thumbprint: str
-    native: Key = field(repr=False, compare=False)
+    checks: Mapping[str, Check] = field(repr=False, compare=False)
 
 
 def sign(claims: Mapping[str, Any], signer: Signer, typ: str) -> str:
@@ -106,18 +125,22 @@ def sign(claims: Mapping[str, Any], signer: Signer, typ: str) -> str:
 
     Header and signature come from the same signer, so a `kid` can never belong to another key.
     """
-    payload = _compact_json.encode(claims).encode()
+    return sign_payload(_compact_json.encode(claims).encode(), signer, typ)
+
+
+def sign_payload(payload: bytes, signer: Signer, typ: str) -> str:
+    """What sign() makes, over claims that were written down already."""
     signing_input = _encoded_header(signer.alg, signer.kid, typ) + b"." + _b64encode(payload)
     return (signing_input + b"." + _b64encode(signer.sign(signing_input))).decode("ascii")
 
 
-def peek(token: str) -> Unverified:
-    """The header and claims of `token`, strictly parsed and not verified.
+def peek(token: str, longest: int = MAX_TOKEN) -> Unverified:
+    """The header and claims of `token`, of at most `longest` characters, strictly parsed and not verified.
 
     Raises JWSError with one of `malformed`, `too_large`, `alg`, `header`. Not checked: the signature,
     the `typ`, and every claim.
     """
-    if len(token) > MAX_TOKEN:
+    if len(token) > longest:
         raise JWSError("too_large")
     try:
         raw = token.encode("ascii")
@@ -129,9 +152,21 @@ def peek(token: str) -> Unverified:
     head, _, body = signing_input.partition(b".")
     if len(head) > MAX_HEADER:
         raise JWSError("too_large")
-    header = parse_object(_b64decode(head))
-    _check_header(header)
-    return Unverified(header, parse_object(_b64decode(body)), signing_input, _b64decode(signature))
+    try:
+        return Unverified(
+            _header(head), parse_object(base64url.decode(body)), signing_input, base64url.decode(signature)
+        )
+    except ValueError:
+        raise JWSError("malformed") from None
+
+
+def check_signature(token: Unverified, key: VerificationKey) -> None:
+    """Raises JWSError with `alg` or `signature` for what verify() refuses."""
+    alg = token.protected.alg
+    if alg not in key.algorithms:  # each key is bound to its algorithms (RFC 8725 section 3.1)
+        raise JWSError("alg")
+    if not key.checks[alg](token.signature, token.signing_input):
+        raise JWSError("signature")
 
 
 def verify(token: Unverified, key: VerificationKey) -> Verified:
@@ -140,14 +175,7 @@ def verify(token: Unverified, key: VerificationKey) -> Verified:
     Raises JWSError with `alg` or `signature`. Not checked: which issuer the key belongs to, and every
     claim.
     """
-    if token.alg not in key.algorithms:  # each key is bound to its algorithms (RFC 8725 section 3.1)
-        raise JWSError("alg")
-    try:
-        good = _ALGORITHMS[token.alg].verify(token.signing_input, token.signature, key.native)
-    except (JoseError, ValueError, TypeError):  # a signature of the wrong length or form
-        good = False
-    if not good:
-        raise JWSError("signature")
+    check_signature(token, key)
     return Verified(token.header, token.claims, key.kid)
 
 
@@ -157,7 +185,7 @@ def verification_key(jwk: object) -> VerificationKey:
     Raises JWSError("key") for a key without a `kid`, of a type, curve, size, use or algorithm we do not
     verify with, with private members, or malformed. An RSA key without `alg` may verify RS256 and PS256.
     """
-    if not isinstance(jwk, dict) or _PRIVATE_MEMBERS & jwk.keys():
+    if not isinstance(jwk, dict) or PRIVATE_MEMBERS & jwk.keys():
         raise JWSError("key")
     kid = jwk.get("kid")
     if not isinstance(kid, str) or not 0 < len(kid) <= MAX_KID:
@@ -172,7 +200,7 @@ def verification_key(jwk: object) -> VerificationKey:
         fitting &= {alg} if isinstance(alg, str) else set()
     if not fitting:
         raise JWSError("key")
-    return VerificationKey(kid, frozenset(fitting), key.thumbprint(), key)
+    return VerificationKey(kid, frozenset(fitting), key.thumbprint(), checks(key.public_key))
 
 
 def import_public(jwk: Mapping[str, Any]) -> Key:
@@ -211,7 +239,7 @@ def parse_object(raw: bytes) -> dict[str, Any]:
         text = raw.decode("utf-8")
         if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
             raise JWSError("malformed")
-        value = _strict_json.decode(text)
+        value = _decoded(text)
         if "\\u" in text:
             json.dumps(value, ensure_ascii=False).encode("utf-8")  # fails on a lone surrogate
     except (ValueError, RecursionError):  # UnicodeError and JSONDecodeError are ValueErrors
@@ -221,17 +249,20 @@ def parse_object(raw: bytes) -> dict[str, Any]:
     return value
 
 
-def _check_header(header: Mapping[str, Any]) -> None:
-    alg = header.get("alg")
-    if not isinstance(alg, str) or alg not in _ALGORITHMS:
+@lru_cache(maxsize=256)
+def _header(head: bytes) -> Header:
+    """A header that may be looked at further. Those of one key are the same, byte for byte, token after token."""
+    members = MappingProxyType(parse_object(base64url.decode(head)))
+    alg, kid, typ = members.get("alg"), members.get("kid"), members.get("typ", "")
+    if not isinstance(alg, str) or alg not in SIGNING_ALGORITHMS:
         raise JWSError("alg")
-    if _REFUSED_HEADERS & header.keys():
+    if _REFUSED_HEADERS & members.keys():
         raise JWSError("header")
-    kid = header.get("kid")
-    if "kid" in header and (not isinstance(kid, str) or not 0 < len(kid) <= MAX_KID):
+    if "kid" in members and (not isinstance(kid, str) or not 0 < len(kid) <= MAX_KID):
         raise JWSError("header")
-    if not isinstance(header.get("typ", ""), str):
+    if not isinstance(typ, str):
         raise JWSError("header")
+    return Header(members, alg, kid, typ.lower().removeprefix("application/"))
 
 
 def _fitting_algorithms(key: Key) -> set[str]:
@@ -279,10 +310,21 @@ _strict_json = json.JSONDecoder(
     parse_float=_finite_float,
     parse_constant=_no_constant,
 )
+_scan: Callable[[str, int], tuple[Any, int]] = _strict_json.scan_once  # type: ignore[attr-defined]
 
 
 # Possessive, and matching a string that never ends too: each character is looked at once, whatever the text.
 _STRING = re.compile(r'"(?:[^"\\]|\\.|\\\Z)*+"?', re.DOTALL)
+
+
+def _decoded(text: str) -> Any:
+    """Raises ValueError, RecursionError."""
+    try:
+        value, end = _scan(text, 0)
+    except StopIteration:
+        end = -1
+    # With white space around it, or something behind.
+    return value if end == len(text) else _strict_json.decode(text)
 
 
 def _depth(text: str) -> int:
@@ -300,20 +342,3 @@ def _depth(text: str) -> int:
 @lru_cache(maxsize=4096)
 def _encoded_header(alg: str, kid: str, typ: str) -> bytes:
     return _b64encode(json.dumps({"alg": alg, "kid": kid, "typ": typ}, separators=(",", ":")).encode())
-
-
-def _b64encode(raw: bytes) -> bytes:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=")
-
-
-def _b64decode(segment: bytes) -> bytes:
-    """Canonical base64url without padding (RFC 7515 section 2): one text per value and no other."""
-    if not _BASE64URL.fullmatch(segment):
-        raise JWSError("malformed")
-    try:
-        raw = base64.urlsafe_b64decode(segment + b"=" * (-len(segment) % 4))
-    except binascii.Error:
-        raise JWSError("malformed") from None
-    if _b64encode(raw) != segment:
-        raise JWSError("malformed")
-    return raw

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, select, update
 
-from issuer.db import record_change
+from issuer.storage.changes import record_change
 from keys import store
 from keys.key import canonical, generate
 from tests.support.issuer import KEK, Issuer, claims, header
@@ -127,6 +127,25 @@ def test_a_young_standby_of_one_algorithm_holds_no_other_up(stored_issuer: Issue
     assert "the RS256 standby may not sign yet" in rotated["note"]
     assert refused(stored_issuer, "keys rotate --alg RS256", 3)["error"] == "gate_not_met"
     assert refused(stored_issuer, "keys rotate", 3)["error"] == "gate_not_met"  # now both are young
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "error"), [("", 4, "no_standby"), ("--alg EdDSA", 2, "alg_not_used")]
+)  # fmt: skip
+def test_of_all_realms_one_that_is_refused_is_told_of_and_holds_no_other_up(
+    stored_issuer: Issuer, options: str, code: int, error: str
+) -> None:
+    stored_issuer.run("realms create /two --alg ES256 --alg EdDSA")
+    with stored_issuer.runtime.database.write() as connection:
+        lost = (store.keys.c.realm_id == 1, store.keys.c.state == "published")
+        connection.execute(store.keys.delete().where(*lost))
+    result = stored_issuer.command(f"keys rotate --all --json {options}")
+    assert result.exit_code == code
+    root, two = json.loads(result.stdout)
+    assert (root["realm"], root["error"], root["changed"]) == ("/", error, False)
+    assert (two["realm"], two["changed"]) == ("/two", True)
+    people = stored_issuer.command(f"keys rotate --all {options}")
+    assert "/: " in people.stderr
 
 
 def test_with_if_due_nothing_is_done_before_and_a_lost_race_is_success(
@@ -369,7 +388,7 @@ def test_the_audit_names_everything_that_happened_and_notices_what_is_taken_away
     assert issuer.run("keys audit --limit 2") == rows[-2:]
     assert "reactivated" in issuer.command("keys audit").stdout
     with issuer.runtime.database.write() as connection:
-        connection.execute(update(store.key_audit).where(store.key_audit.c.seq == 4).values(reason="nothing to see"))
+        connection.execute(update(store.audit).where(store.audit.c.seq == 4).values(reason="nothing to see"))
     result = issuer.command("keys audit --json")
     assert (result.exit_code, len(json.loads(result.stdout))) == (1, 10)
     assert "from row 4 on" in result.stderr
@@ -379,7 +398,7 @@ def test_deleting_a_realm_ends_its_keys_in_the_audit_too(stored_issuer: Issuer) 
     stored_issuer.run("realms create /x")
     stored_issuer.run("realms delete /x --yes")
     with stored_issuer.runtime.database.read() as connection:
-        rows = [entry for entry, _ in store.audit(connection, 2)]
+        rows = [entry for entry, _ in store.audit_of(connection, 2) if entry.of_key]
         dead = store.history(connection, 2)
     assert [(row.event, row.reason) for row in rows[2:]] == [("revoked", "realm deleted")] * 2
     assert {(str(key.state), key.sealed) for key in dead} == {("revoked", None)}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from issuer import bootstrap
+from issuer.cli.first_client import first_client
 from tests.support.issuer import Issuer
 from tests.support.meanwhile import meanwhile
 
@@ -102,6 +102,6 @@ def test_a_first_start_that_a_command_overtakes_is_done_all_the_same(make_issuer
         one.runtime.boot()
     assert runs
     with meanwhile(one, lambda: other.run(f"clients create myClient {READER}")) as runs:
-        bootstrap.first_client(one.runtime)
+        first_client(one.runtime)
     assert runs
     assert [client["client_id"] for client in one.run("clients list")] == ["myClient"]

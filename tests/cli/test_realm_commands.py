@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from issuer import stores
 from issuer.realms import REALM_DEFAULTS
+from issuer.storage import changes
 from tests.support.issuer import Issuer, claims, header
 
 SHAPE = {
@@ -101,15 +101,6 @@ def test_a_disabled_realm_refuses_tokens_and_serves_its_keys(stored_issuer: Issu
     assert stored_issuer.introspect(caller, token).json == {"active": False}
 
 
-def test_keep_tokens_opts_out_of_the_cut_off(stored_issuer: Issuer) -> None:
-    caller = stored_issuer.client(options="--scope read --default-scope read")
-    token = stored_issuer.token(caller)
-    stored_issuer.run("realms disable / --keep-tokens")
-    stored_issuer.run("realms enable /")
-    stored_issuer.clock.advance(3)
-    assert stored_issuer.introspect(caller, token).json["active"] is True
-
-
 def test_204_a_realm_made_again_under_its_name_revives_nothing(stored_issuer: Issuer) -> None:
     stored_issuer.run("realms create /customers")
     caller = stored_issuer.client(options="--scope read --default-scope read", realm="/customers")
@@ -189,15 +180,15 @@ def test_an_audience_that_could_not_stand_in_a_token_is_refused(issuer: Issuer, 
 def test_an_update_that_says_nothing_new_changes_nothing(stored_issuer: Issuer) -> None:
     before = stored_issuer.run("realms show /")
     with stored_issuer.runtime.database.read() as connection:
-        generation = stores.now_at(connection)
+        generation = changes.now_at(connection)
     for options in ("", "--access-token-lifetime 600", "--alg ES256 --rsa-bits 2048 --no-am-sub-prefix"):
         assert stored_issuer.run(f"realms update / {options}") == {"changed": False, **before}
     stored_issuer.client()
     with stored_issuer.runtime.database.read() as connection:
-        generation = stores.now_at(connection)
+        generation = changes.now_at(connection)
     assert stored_issuer.run("clients update svc --scope 'write read'")["changed"] is False
     with stored_issuer.runtime.database.read() as connection:
-        assert stores.now_at(connection) == generation
+        assert changes.now_at(connection) == generation
 
 
 def test_show_has_every_setting_that_can_be_made(stored_issuer: Issuer) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -59,6 +60,12 @@ def test_a_refusal_of_the_issuer_s_is_said_and_no_secret(
     assert (answer["changed"], answer["error"]) == (False, said.split()[1].rstrip(":"))
 
 
+@pytest.mark.parametrize("stdin", ["", "\n"])
+def test_no_secret_on_standard_input_is_said_so_and_nobody_is_asked(tmp_path: Path, stdin: str) -> None:
+    got = Deployment(tmp_path).command("tokens get svc", stdin)
+    assert (got.returncode, "there is no secret on standard input" in got.stderr) == (2, True), got.stderr
+
+
 def test_an_issuer_that_does_not_run_is_said_so(running: tuple[Deployment, str], tmp_path: object) -> None:
     deployment, secret = running
     away = Deployment(deployment.folder.parent / "away")
@@ -66,3 +73,6 @@ def test_an_issuer_that_does_not_run_is_said_so(running: tuple[Deployment, str],
     assert (got.returncode, "is the issuer running there?" in got.stderr) == (6, True)
     away.environ |= {"REALMINT_BASE_URL": "http://issuer.example", "REALMINT_ALLOW_HTTP": "1"}
     assert "not sent over plain http" in away.command("tokens get svc", secret).stderr
+    away.environ |= {"REALMINT_BASE_URL": "https://issuer.example", "HTTPS_PROXY": "socks5://proxy.example"}
+    got = away.command("tokens get svc", secret)
+    assert (got.returncode, "HTTPS_PROXY must be http://host:port" in got.stderr) == (2, True), got.stderr

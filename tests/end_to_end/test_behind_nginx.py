@@ -1,11 +1,11 @@
 """deploy/nginx.conf and the auth_request of docs/operating.md in a real nginx: what reaches the issuer, and who is let in."""
 
 import datetime as dt
-import os
-import shutil
 import socket
 import ssl
+import statistics
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from ipaddress import IPv4Address
@@ -21,16 +21,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from tests.support import pasted
+from tests.support.nginx import WITHOUT_NGINX, nginx, reachable
 from tests.support.process import BIN, ROOT, Deployment, free_port, post, until
 
-NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
 CONFIGURATION = (ROOT / "deploy" / "nginx.conf").read_text()
 ORDERS = "https://orders.example"
 READER = f"--scope 'orders:read other' --default-scope orders:read --default-audience {ORDERS}"
 
-pytestmark = pytest.mark.skipif(
-    NGINX is None and not os.environ.get("CI"), reason="no nginx on this machine (apt-get install nginx-light)"
-)
+pytestmark = WITHOUT_NGINX
 
 
 def certificate(folder: Path) -> None:
@@ -46,42 +44,6 @@ def certificate(folder: Path) -> None:
     )  # fmt: skip
     (folder / "issuer.pem").write_bytes(made.public_bytes(Encoding.PEM))
     (folder / "issuer.key").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-
-
-@contextmanager
-def nginx(folder: Path, configuration: str, port: int) -> Iterator[None]:
-    """nginx with a configuration, its own files in `folder`, until the block ends."""
-    assert NGINX is not None
-    own = "".join(
-        f"{kind}_temp_path {folder}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    (folder / "nginx.conf").write_text(configuration.replace("http {", f"http {{\n{own}", 1))
-    options = f"daemon off; pid {folder}/nginx.pid;" + (" user root;" if os.geteuid() == 0 else "")
-    command = [
-        NGINX,
-        "-c",
-        str(folder / "nginx.conf"),
-        "-p",
-        str(folder),
-        "-e",
-        str(folder / "error.log"),
-        "-g",
-        options,
-    ]
-    subprocess.run([*command, "-t"], check=True, capture_output=True)
-    with subprocess.Popen(command) as server:
-        try:
-            until(lambda: server.poll() is not None or reachable(port))
-            assert server.poll() is None, (folder / "error.log").read_text()
-            yield
-        finally:
-            server.terminate()
-            server.wait(10)
-
-
-def reachable(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 class Front:
@@ -141,6 +103,7 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
         stack.enter_context(deployment.process([*command, deployment.factory]))
         assert local.startswith("http://127.0.0.1")
         stack.enter_context(nginx(folder, front.configuration, front.port))
+        stack.callback(front.pool.clear)
         yield front
 
 
@@ -159,6 +122,31 @@ def test_17_clients_that_send_slowly_hold_nobody_up_behind_the_proxy(front: Fron
             for connection in held:
                 connection.send(b"x")
             assert front.get("/healthz").status == 200
+
+
+@pytest.mark.parametrize("many", [40, pytest.param(1000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("kind", SLOW)
+def test_17_clients_that_stop_in_the_middle_are_cut_off_by_the_proxy(front: Front, kind: str, many: int) -> None:
+    def median() -> float:
+        waits = []
+        for _ in range(60):
+            started = time.monotonic()
+            assert front.get("/healthz").status == 200
+            waits.append(time.monotonic() - started)
+        return statistics.median(waits)
+
+    calm = median()
+    with ExitStack() as stack:
+        opened = time.monotonic()
+        held = [stack.enter_context(front.raw(SLOW[kind])) for _ in range(many)]
+        attacked = median()
+        print(many, kind, "in front of gunicorn, /healthz", calm, attacked, attacked / calm)
+        for connection in held:
+            connection.settimeout(30)
+            while connection.recv(4096):
+                pass
+        assert time.monotonic() - opened < 30
+    assert attacked <= calm * 2.5
 
 
 def test_22_the_log_has_the_address_that_nginx_saw_whatever_the_client_says(front: Front) -> None:

@@ -82,13 +82,13 @@ def test_the_am_format_has_its_claim_names_and_types(openam: tuple[Deployment, P
         "sub": "str", "cts": "str", "auditTrackingId": "str", "subname": "str", "iss": "str", "tokenName": "str",
         "token_type": "str", "authGrantId": "str", "client_id": "str", "aud": "str", "nbf": "int",
         "grant_type": "str", "scope": "list", "auth_time": "int", "realm": "str", "exp": "int", "iat": "int",
-        "expires_in": "int", "jti": "str",
+        "expires_in": "int", "jti": "str", "status": "dict",
     }  # fmt: skip
     assert read["sub"] == "(age!myClient)"
     assert read["subname"] == read["client_id"] == read["aud"] == "myClient"
     assert read["scope"] == ["write"]
     assert read["exp"] - read["iat"] == read["expires_in"] == 3600
-    assert len(read["jti"]) == len(read["authGrantId"]) == 27
+    assert (len(read["jti"]), len(read["authGrantId"])) == (28, 27)
 
 
 def test_introspection_and_revoked_access_speak_am_too(openam: tuple[Deployment, Path]) -> None:

@@ -211,7 +211,7 @@ def test_the_image_is_built_with_the_real_installer_and_its_environment_holds_no
     installed = {
         path.name.partition("-")[0].lower() for path in root.glob("srv/venv/lib/python3.*/site-packages/*.dist-info")
     }
-    assert {"flask", "gunicorn", "psycopg", "realmint", "sqlalchemy"} <= installed
+    assert {"flask", "granian", "gunicorn", "psycopg", "realmint", "sqlalchemy"} <= installed
     assert not {"pip", "setuptools", "wheel", "hatchling", "pytest"} & installed
     container = Container(tmp_path / "run", root)
     with container.running():
@@ -393,7 +393,8 @@ def test_the_unit_starts_says_that_it_is_ready_reloads_and_stops(
             subprocess.run(shlex.split(reload), check=True)
             until(
                 lambda: (
-                    "Hang up" in deployment.log.read_text() and deployment.log.read_text().count("Booting worker") >= 4
+                    "HUP signal received" in deployment.log.read_text()
+                    and deployment.log.read_text().count("Stopped old worker") == 2
                 )
             )
             until(lambda: deployment.answers("/readyz"))
@@ -432,8 +433,7 @@ def test_the_unit_does_not_try_again_what_trying_again_does_not_mend(tmp_path: P
     else:
         (tmp_path / "instance" / "kek").write_bytes(bytes(32))
     ended = subprocess.run(
-        [str(BIN / "gunicorn"), "--config", "gunicorn.conf.py", "--bind", f"127.0.0.1:{deployment.port}", deployment.factory],
-        cwd=ROOT, env=deployment.environ, capture_output=True, text=True, timeout=60, check=False,
+        deployment.production_line(), cwd=ROOT, env=deployment.environ, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert ended.returncode == code, ended.stderr
     unit = Unit((DEPLOY / "realmint.service").read_text())

@@ -91,3 +91,16 @@ def test_a_client_that_went_while_somebody_was_asked_is_not_found(tmp_path: Path
         deployment, "clients delete svc", "y", meanwhile=lambda: deployment.run("clients delete svc --yes")
     )
     assert (code, "there is no client svc" in shown) == (4, True), shown
+
+
+def test_188_after_restore_shows_every_key_and_asks_which_to_revoke(tmp_path: Path) -> None:
+    deployment = Deployment(tmp_path)
+    deployment.run("realms create /")
+    kids = {key["state"]: key["kid"] for key in deployment.run("keys list")}
+    code, shown = on_a_terminal(deployment, "db after-restore --yes", "nothing-of-it")
+    assert (code, all(kid in shown for kid in kids.values())) == (4, True)
+    code, shown = on_a_terminal(deployment, "db after-restore --yes", kids["active"][:8])
+    assert code == 0, shown
+    assert f"{kids['active']} is revoked" in shown
+    assert kids["active"] not in {key["kid"] for key in deployment.run("keys list")}
+    assert {key["kid"] for key in deployment.run("keys list")} >= {kids["published"]}

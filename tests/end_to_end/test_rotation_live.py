@@ -28,7 +28,7 @@ MARGIN = 1.5
 @contextmanager
 def serving(deployment: Deployment, server: str) -> Iterator[None]:
     program, _, options = server.partition(" ")
-    runs = {"flask": deployment.serving, "gunicorn": deployment.gunicorn, "granian": deployment.granian}
+    runs = {"flask": deployment.serving, "gunicorn": deployment.gunicorn, "granian": deployment.production}
     with runs[program](options):
         yield
 

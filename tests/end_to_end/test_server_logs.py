@@ -8,14 +8,13 @@ import signal
 import socket
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 import urllib3
 
 from tests.support.process import ROOT, Deployment, until
+from tests.support.server_log import STAMP, told
 
-STAMP = r"20\d\d-[01]\d-[0-3]\dT[0-2]\d:[0-5]\d:[0-6]\dZ"
 OF_A_LIBRARY = """
 import logging, threading, warnings
 import app
@@ -38,16 +37,6 @@ def sent(deployment: Deployment, request: bytes) -> bytes:
         while piece := connection.recv(4096):
             answer += piece
     return answer
-
-
-def told(deployment: Deployment) -> list[dict[str, Any]]:
-    """The lines so far, each of which must be one JSON object of the known shape."""
-    lines: list[dict[str, Any]] = [json.loads(line) for line in deployment.log.read_text().splitlines()]
-    for line in lines:
-        assert isinstance(line["time"], int), line
-        assert line["level"] in ("INFO", "WARNING", "ERROR", "CRITICAL"), line
-        assert line["event"], line
-    return lines
 
 
 def messages(deployment: Deployment, logger: str) -> str:

@@ -1,43 +1,15 @@
 """The classic client credentials flow, live: three processes, six steps; then the same without asking anybody."""
 
 import json
-import os
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import urllib3
 
-from tests.support.process import BIN, ROOT, Deployment, free_port, post, until
+from tests.support.orders import orders_api
+from tests.support.process import BIN, ROOT, Deployment, post
 
 AUDIENCE = "https://orders.example"
-
-
-@contextmanager
-def orders_api(issuer: str, folder: Path, **environ: str) -> Iterator[str]:
-    """examples/orders.py as its own process; its address."""
-    port = free_port()
-    with (folder / "api.log").open("ab") as log:
-        server = subprocess.Popen(
-            [str(BIN / "flask"), "--app", "examples/orders.py", "run", "--port", str(port)],
-            cwd=ROOT, env={**os.environ, "ISSUER": issuer, **environ}, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-        )  # fmt: skip
-    url = f"http://127.0.0.1:{port}/orders"
-
-    def answers() -> bool:
-        try:
-            return bool(urllib3.request("GET", url, retries=False, timeout=2).status)
-        except urllib3.exceptions.HTTPError:
-            return False
-
-    try:
-        until(answers)
-        yield url
-    finally:
-        server.terminate()
-        server.wait(10)
 
 
 def call(url: str, token: str | None) -> urllib3.BaseHTTPResponse:

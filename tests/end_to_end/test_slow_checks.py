@@ -40,19 +40,28 @@ class Node:
     def guess(self, times: int) -> set[int]:
         return {self.ask("old", f"wrong guess {n}", GUESSER) for n in range(times)}
 
+    def guess_until_refused(self) -> None:
+        """Sixty wrong ones are looked at in a minute: in two windows of it at the most, wherever the first began."""
+        answers: list[int] = []
+        while 429 not in answers and len(answers) <= 120:
+            answers.append(self.ask("old", f"wrong guess {len(answers)}", GUESSER))
+        assert len(answers) > 60
+        assert answers.pop() == 429
+        assert set(answers) == {401}
+
 
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[Node]:
     return Node(tmp_path)
 
 
+@pytest.mark.parametrize("server", ["granian", "gunicorn"])
 def test_46_a_right_imported_secret_passes_on_workers_that_never_saw_it_while_its_client_is_being_guessed_at(
-    node: Node,
+    node: Node, server: str
 ) -> None:
     waits = []
-    with node.deployment.gunicorn("--workers 2"):
-        assert node.guess(60) == {401}
-        assert node.guess(5) == {429}
+    with node.deployment.served_by(server, "--workers 2"):
+        node.guess_until_refused()
         with flood(node.deployment.port, "old", address=GUESSER), flood(node.deployment.port, "{}", address=GUESSER):
             for _ in range(20):
                 started = time.monotonic()
@@ -70,15 +79,18 @@ def test_46_200_what_one_worker_verified_counts_for_all_that_were_forked_with_it
         assert [node.ask("old", PASSWORD, GUESSER) for _ in range(40)] == [200] * 40
 
 
+@pytest.mark.parametrize("server", ["granian", "gunicorn"])
 @pytest.mark.parametrize(
     ("seconds", "bound"),
     [
         # Other tests are on the same cores; with every thread waiting for slow checks it is a hundred and more.
-        pytest.param(1, 2.5, id="on_a_machine_with_more_to_do"),
+        pytest.param(3, 2.5, id="on_a_machine_with_more_to_do"),
         pytest.param(4, 1.5, id="by_more_than_half", marks=pytest.mark.soak),
     ],
 )
-def test_201_a_flood_of_slow_checks_does_not_slow_other_tokens_down(node: Node, seconds: float, bound: float) -> None:
+def test_201_a_flood_of_slow_checks_does_not_slow_other_tokens_down(
+    node: Node, seconds: float, bound: float, server: str
+) -> None:
     def median() -> float:
         load = Load([node.deployment.issuer()], node.generated, threads=2, pause=0.02)
         with load.running():
@@ -88,7 +100,7 @@ def test_201_a_flood_of_slow_checks_does_not_slow_other_tokens_down(node: Node, 
         return statistics.median(answer.ended - answer.started for answer in load.answers)
 
     ratios: list[float] = []
-    with node.deployment.gunicorn("--workers 2"):
+    with node.deployment.served_by(server, "--workers 2"):
         median()
         while len(ratios) < ATTEMPTS and min(ratios, default=bound + 1) > bound:
             rounds = []

@@ -8,7 +8,7 @@ import pytest
 import urllib3
 
 from tests.support import postgres
-from tests.support.issuer import KEK
+from tests.support.issuer import KEK, claims
 from tests.support.load import Load
 from tests.support.process import Deployment, post, until
 from tests.support.relay import relay
@@ -50,9 +50,15 @@ def test_187_190_workers_without_the_store_stop_signing_in_time_go_on_publishing
             for answer in [urllib3.request("GET", issuer + path, headers={"Connection": "close"}, retries=False)]
         }
 
+    def lists() -> set[int]:
+        every = (f"{issuer}/status", claims(load.answers[0].token)["status"]["status_list"]["uri"])
+        asked = [urllib3.request("GET", uri, headers={"Connection": "close"}, retries=False) for uri in every * 4]
+        return {answer.status for answer in asked}
+
     with deployment.gunicorn("--workers 2"), Load([issuer], credentials).running() as load:
         until(lambda: len(load.answers) > 50)
         before = published()
+        until(lambda: lists() == {200})
         assert {status for status, _ in before} == {200}
         assert len(before) == 2
         crashed = time.monotonic()
@@ -64,6 +70,7 @@ def test_187_190_workers_without_the_store_stop_signing_in_time_go_on_publishing
         until(lambda: load.answers[-1].status == 503)
         until(lambda: len(load.since(gone + 10 + MARGIN)) > 100)
         assert published() == before
+        assert lists() == {503}  # three refreshes after the last good look, so that another node is asked
         assert not deployment.answers("/readyz")
         assert deployment.answers("/healthz")
         restarting = time.monotonic()
@@ -71,6 +78,9 @@ def test_187_190_workers_without_the_store_stop_signing_in_time_go_on_publishing
         back = time.monotonic()
         until(lambda: len(load.since(back + 1 + MARGIN)) > 100)
         assert deployment.answers("/readyz")
+        assert lists() == {200}
+        # Nothing that was issued meanwhile is lost, and nothing that was acknowledged.
+        assert introspection(deployment, load.answers[-1].token, credentials)[0] == 200
         rotated = deployment.run("keys rotate")["rotated"][0]["active"]
         until(lambda: load.answers[-1].kid == rotated, 5)
     # Signed on from memory for 10 x SNAPSHOT_REFRESH since each worker's last look, which was at most one before.

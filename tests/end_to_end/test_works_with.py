@@ -9,7 +9,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from typing import Any
 import jwt as pyjwt
 import pytest
 
-from tests.support.process import ROOT, Deployment
+from tests.support.orders import orders_api
+from tests.support.process import ROOT, Deployment, post
 
 DOCUMENT = (ROOT / "docs" / "works-with.md").read_text()
 NODE_MODULES = ROOT / "build" / "node" / "node_modules"
@@ -57,8 +59,46 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield Running(deployment, os.environ | environ)
 
 
+# What stands behind a program of the document that defines `session`: a request for each line that comes in.
+CALLS = """
+import sys
+for _ in sys.stdin:
+    print(session.get(sys.argv[1]).status_code, session.token["access_token"], flush=True)
+"""
+
+
 def claims(token: str) -> dict[str, Any]:
     return pyjwt.decode(token, options={"verify_signature": False})
+
+
+@contextmanager
+def calling_orders(running: Running, folder: Path, program: str) -> Iterator[Callable[[], tuple[str, str]]]:
+    """Each call is one request of the program's `session` to an API that introspects: its status, and the token held."""
+    api = running.deployment.run(f"clients create --resource-identifier {ORDERS}")
+    credentials = {"API_CLIENT_ID": api["client_id"], "API_CLIENT_SECRET": api["client_secret"]}
+    with orders_api(running.environ["ISSUER"], folder, **credentials) as orders:
+        caller = subprocess.Popen(
+            [sys.executable, "-c", program + CALLS, orders],
+            env=running.environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+        def ask() -> tuple[str, str]:
+            assert caller.stdin is not None
+            assert caller.stdout is not None
+            caller.stdin.write("\n")
+            caller.stdin.flush()
+            status, token = caller.stdout.readline().split()
+            return status, token
+
+        try:
+            yield ask
+        finally:
+            caller.communicate(timeout=20)
+
+
+def revoke(running: Running, token: str) -> None:
+    answer = post(f"{running.environ['ISSUER']}/token/revoke", {"token": token}, ("billing", SECRET))
+    assert answer.status == 200, answer.data
 
 
 def test_the_document_names_each_program_once_and_says_of_each_row_whether_it_was_run() -> None:
@@ -71,6 +111,16 @@ def test_the_document_names_each_program_once_and_says_of_each_row_whether_it_wa
     tables = [row for row in rows if row[-1] in ("below", "above", "earlier")]
     assert len(tables) > 45
     assert all(len(row) == 4 for row in tables)
+
+
+def test_what_the_readme_says_of_siblings_and_of_who_hears_leads_to_the_clients_that_drop_a_refused_token() -> None:
+    readme = (ROOT / "README.md").read_text()
+    targets = re.findall(
+        r"\(docs/works-with\.md#([\w-]+)\)", readme.partition("\n## Revocation\n")[2].partition("\n## ")[0]
+    )
+    headings = [title.lower().replace(" ", "-") for title in re.findall(r"^## (.*)$", DOCUMENT, re.MULTILINE)]
+    assert len(targets) == 2
+    assert set(targets) <= set(headings)
 
 
 @pytest.mark.parametrize("name", [name for name in PROGRAMS if name.endswith(".py")])
@@ -101,6 +151,29 @@ def test_authlibs_client_gets_a_token_by_audience_and_pyjwt_lets_it_in(running: 
     token = running.run(sys.executable, "-c", PROGRAMS["authlib_requests.py"])
     assert (claims(token)["client_id"], claims(token)["aud"]) == ("billing", ORDERS)
     assert running.run(sys.executable, "-c", PROGRAMS["pyjwt_api.py"], token) == "billing"
+
+
+def test_authlib_with_the_hook_of_the_document_asks_for_a_new_token_after_a_401(
+    running: Running, tmp_path: Path
+) -> None:
+    with calling_orders(running, tmp_path, PROGRAMS["renew_authlib.py"]) as ask:
+        (good, first), (again, same) = ask(), ask()
+        assert (good, again, same) == ("200", "200", first)
+        revoke(running, first)
+        assert ask() == ("401", first)
+        renewed, second = ask()
+        assert (renewed, second != first) == ("200", True)
+        assert ask() == ("200", second)
+
+
+def test_authlib_without_the_hook_keeps_a_revoked_token_as_the_table_says(running: Running, tmp_path: Path) -> None:
+    hook = "session.hooks["
+    program = "".join(line for line in PROGRAMS["renew_authlib.py"].splitlines(True) if not line.startswith(hook))
+    with calling_orders(running, tmp_path, program) as ask:
+        good, first = ask()
+        assert good == "200"
+        revoke(running, first)
+        assert [ask() for _ in range(3)] == [("401", first)] * 3
 
 
 def test_jose_of_the_document_lets_the_token_in(running: Running, tmp_path: Path) -> None:

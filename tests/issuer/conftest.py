@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from issuer import log, stores
-from issuer.db import record_change
+from issuer import log
+from issuer.storage import clients as client_store
+from issuer.storage import realms as realm_store
+from issuer.storage.changes import record_change
 from tests.support.clock import FakeClock
 from tests.support.issuer import Caller, Issuer
 
@@ -62,11 +64,11 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 def without_grant(issuer: Issuer, client_id: str) -> None:
     """No command takes the only grant there is away from a client, so the store is told."""
     with issuer.runtime.database.change() as connection:
-        realm = stores.find_realm(connection, "/")
+        realm = realm_store.find(connection, "/")
         assert realm is not None
-        client = stores.find_client(connection, realm.id, client_id)
+        client = client_store.find(connection, realm.id, client_id)
         assert client is not None
-        stores.update_client(connection, client.id, {"grant_types": []})
+        client_store.alter(connection, client.id, {"grant_types": []})
         record_change(connection, realm.id, client_id)
 
 

@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import sqlite3
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -24,6 +26,7 @@ BAD = {
     "LOG_FORMAT": ["xml"],
     "ALLOW_HTTP": ["yes"],
     "VERIFIER_CACHE_MAX": ["200", "9999999"],
+    "SNAPSHOT_REFRESH": ["97", "100000"],
     "BASE_ULR": ["https://a.example"],
 }  # fmt: skip
 
@@ -66,6 +69,32 @@ def test_settings_show_no_key_and_no_database_password(tmp_path: Path) -> None:
     shown = repr(read(tmp_path, DATABASE_URL="postgresql://u:canary@h/d", KEK=KEK))
     assert "canary" not in shown
     assert KEK not in shown
+
+
+@pytest.mark.parametrize(
+    "password",
+    ["hunter2/secret", "hunter2#secret", "hunter2?secret", "hunter2@secret", "99/secret", "99?secret@x", "[secret"],
+)
+def test_22_a_password_that_is_not_percent_encoded_is_a_fault_that_quotes_none_of_it(
+    tmp_path: Path, password: str
+) -> None:
+    with pytest.raises(SettingsError, match=f"{PREFIX}DATABASE_URL .*percent-encoded") as refused:
+        read(tmp_path, DATABASE_URL=f"postgresql://realmint:{password}@db/realmint", KEK=KEK)
+    for part in re.findall("[a-z0-9]+", password):
+        assert part not in str(refused.value)
+    encoded = f"postgresql://realmint:{quote(password, safe='')}@db/realmint"
+    assert read(tmp_path, DATABASE_URL=encoded, KEK=KEK).database_url == encoded
+
+
+def test_a_settings_file_that_is_no_file_or_too_deep_is_a_fault(tmp_path: Path) -> None:
+    path = tmp_path / "realmint.toml"
+    os.mkfifo(path)
+    with pytest.raises(SettingsError, match="is not a regular file"):
+        read(tmp_path)
+    path.unlink()
+    path.write_text("a = " + "[" * 20000 + "]" * 20000)
+    with pytest.raises(SettingsError, match="is not TOML"):
+        read(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +164,7 @@ def test_settings_stand_in_a_file_and_the_environment_goes_over_it(tmp_path: Pat
     config(tmp_path, 'base_url = "https://a.example"\nsnapshot_refresh = 5\nlog_format = "json"\n'
                      'trusted_proxies = ["10.0.0.0/8", "fd00::/8"]\nallow_http = false\n')  # fmt: skip
     found = read(tmp_path, SNAPSHOT_REFRESH="3", LOG_FORMAT="")
-    assert (found.base_url, found.rotation.snapshot_refresh, found.log_format) == ("https://a.example", 3, "json")
+    assert (found.base_url, found.policy.snapshot_refresh, found.log_format) == ("https://a.example", 3, "json")
     assert [str(network) for network in found.trusted_proxies] == ["10.0.0.0/8", "fd00::/8"]
     (tmp_path / "elsewhere").mkdir()
     other = config(tmp_path / "elsewhere", 'base_url = "https://b.example"')

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from issuer import refusals
-from issuer.server import MAX_BODY
+from issuer.request import MAX_BODY
 from tests.issuer.conftest import House, Lines
 from tests.support.issuer import claims
 from tests.support.wire import (

@@ -70,7 +70,10 @@ def test_129_metadata_is_whole_and_cacheable(house: House) -> None:
         "response_types_supported": ["none"],
         "introspection_endpoint": f"{root}/introspect",
         "introspection_endpoint_auth_methods_supported": methods,
+        "revocation_endpoint": f"{root}/token/revoke",
+        "revocation_endpoint_auth_methods_supported": methods,
         "jwks_uri": f"{root}{JWKS}",
+        "status_list_aggregation_endpoint": f"{root}/status",
     }
     response = get(house.issuer, house.issuer.address(METADATA))
     assert response.json == expected  # and so no scopes_supported: an empty list is left out
@@ -101,7 +104,8 @@ def test_129_what_is_advertised_is_what_is_served_and_nothing_else(house: House)
         assert served == (grant_type in document["grant_types_supported"])
     for name, address in document.items():
         if name.endswith(("_endpoint", "_uri")):
-            expected = {"jwks_uri": 200, "authorization_endpoint": 400}.get(name, 405)
+            answered = {"jwks_uri": 200, "status_list_aggregation_endpoint": 200, "authorization_endpoint": 400}
+            expected = answered.get(name, 405)
             assert get(house.issuer, address.removeprefix(BASE_URL)).status_code == expected, name
 
 
@@ -236,7 +240,7 @@ def test_133_the_key_set_has_an_etag_that_moves_with_it_and_a_bounded_age(issuer
     assert found.pop("Date")
     assert found == {
         "Content-Type": "application/jwk-set+json",
-        "Cache-Control": f"public, max-age={issuer.runtime.settings.rotation.jwks_max_age}",
+        "Cache-Control": f"public, max-age={issuer.runtime.settings.policy.jwks_max_age}",
         "Access-Control-Allow-Origin": "*",
         "X-Content-Type-Options": "nosniff",
     }

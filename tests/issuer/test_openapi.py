@@ -39,7 +39,7 @@ OPERATIONS = {
 }
 AT_NO_REALM = {"healthz", "readyz"}
 AT_ORIGIN = {"metadata_at_origin": "metadata", "openid_metadata_at_origin": "openid_metadata"}
-FORMS = {"token", "introspection"}
+FORMS = {"token", "introspection", "revocation"}
 REFUSES = {"authorization": "authorization", "authorization_by_post": "authorization"}
 DOCUMENTS = set(OPERATIONS) - FORMS - AT_NO_REALM - set(REFUSES)
 SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
@@ -54,7 +54,7 @@ def operation_of(name: str) -> Any:
 
 
 def address(issuer: Issuer, name: str, realm: str = "/") -> str:
-    path, _ = OPERATIONS[name]
+    path = OPERATIONS[name][0].replace("{list}", "0")
     if name in AT_NO_REALM or name in AT_ORIGIN:
         return path + ("" if realm == "/" else realm.replace("/", "/realms/"))
     return issuer.address(path, realm)
@@ -89,7 +89,7 @@ def test_25_every_text_of_an_invalid_request_is_in_the_document_and_no_other() -
     description = DOCUMENT["components"]["schemas"]["Error"]["properties"]["error_description"]["description"]
     written = re.findall("^- (.*)$", description, re.MULTILINE)
     assert sorted(written) == sorted(getattr(refusals, name) for name in named)
-    assert len(set(written)) == len(written) == 22
+    assert len(set(written)) == len(written) == 23
 
 
 def test_129_every_member_of_the_metadata_is_in_the_document(house: House) -> None:
@@ -130,7 +130,7 @@ def sensible(house: House, data: st.DataObject, name: str, body: Any, token: str
     """Values that a random text never is: a scope of the client, a resource of its, a token."""
     if not isinstance(body, dict):
         return
-    if name == "introspection" and data.draw(st.booleans(), label="a real token"):
+    if name in {"introspection", "revocation"} and data.draw(st.booleans(), label="a real token"):
         body["token"] = token
     if name == "token" and data.draw(st.integers(0, 3), label="sensible"):
         body["grant_type"] = "client_credentials"
@@ -164,6 +164,8 @@ def check_at_random(house: House, name: str, examples: int) -> None:
         if name in FORMS:
             sensible(house, data, name, case.body, token)
             headers = credentials(house, data, case.body)
+        if name == "status_list" and data.draw(st.booleans(), label="a list that there is"):
+            case.path_parameters["list"] = 0
         response = case.call(headers=headers, app=house.issuer.app)
         case.validate_response(response, checks=[not_a_server_error, *ANSWERS])
         seen[response.status_code] += 1
@@ -184,7 +186,7 @@ class Seen:
 
     def __call__(self, name: str, response: Any, status: int) -> None:
         assert response.status_code == status, response.text
-        operation_of(name).Case().validate_response(response, checks=ANSWERS)
+        operation_of(name).Case(path_parameters={"list": 0}).validate_response(response, checks=ANSWERS)
         self.statuses[name].add(str(status))
 
 
@@ -195,6 +197,7 @@ def test_every_status_in_the_document_is_answered_and_every_answer_fits_it(
     svc = issuer.client(options=f"{READER} --signing-alg ES256")
     seen, http = Seen(), issuer.http
     issuer.run("realms create /rsa --alg RS256 --alg EdDSA --alg ES384 --alg PS256")
+    issuer.client(realm="/rsa", options=READER)  # a realm without any has no status list
     for name in FORMS:
         where = address(issuer, name)
         good = {"grant_type": "client_credentials"} if name == "token" else {"token": issuer.token(svc)}
@@ -223,7 +226,7 @@ def test_every_status_in_the_document_is_answered_and_every_answer_fits_it(
     for name in AT_NO_REALM:
         seen(name, http.get(address(issuer, name)), 200)
         seen(name, http.post(address(issuer, name)), 405)
-    for token_format in ("jwt", "am"):
+    for token_format in ("jwt", "am", "opaque"):
         issuer.run(f"clients update svc --token-format {token_format}")
         issuer.clock.advance(2)
         seen("token", issuer.token_response(svc), 200)
@@ -242,6 +245,7 @@ def away(issuer: Issuer, folder: Path, seen: Seen, caller: Caller, never_started
     issuer.clock.advance(30)
     seen("token", issuer.token_response(caller), 503)
     seen("introspection", issuer.introspect(caller, "x"), 503)
+    seen("revocation", issuer.revoke(caller, "x"), 503)
     seen("readyz", issuer.http.get("/readyz"), 503)
     for name in DOCUMENTS | set(REFUSES):
         response = never_started.http.open(address(never_started, name), method=OPERATIONS[name][1])
@@ -254,4 +258,4 @@ def test_an_error_that_is_not_in_the_document_would_be_found(house: House) -> No
     response = house.issuer.http.get("/healthz")
     for name in set(OPERATIONS) - {"healthz"}:
         with pytest.raises(FailureGroup):
-            operation_of(name).Case().validate_response(response, checks=ANSWERS)
+            operation_of(name).Case(path_parameters={"list": 0}).validate_response(response, checks=ANSWERS)

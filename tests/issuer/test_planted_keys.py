@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, insert, select, update
 
-from issuer.db import record_change
+from issuer.storage.changes import record_change
 from keys.key import canonical, generate, signer
 from keys.store import keys
 from realmint.protocol import jws
@@ -88,6 +88,60 @@ def test_187_a_revoked_key_that_is_put_back_stays_out(stored_issuer: Issuer) -> 
         record_change(connection, 1)
     stored_issuer.clock.advance(2)
     assert before["kid"] not in published(stored_issuer)
+
+
+def test_187_a_revoked_key_whose_whole_old_row_is_put_back_is_named_by_doctor(stored_issuer: Issuer) -> None:
+    with stored_issuer.runtime.database.read() as connection:
+        before = row(connection, realm_id=1, state="active")
+    stored_issuer.run(f"keys revoke {before['kid']} --reason leaked --yes")
+    back = {**before, "state": "retiring", "retiring_at": before["activated_at"]}
+    with stored_issuer.runtime.database.change() as connection:
+        connection.execute(update(keys).where(keys.c.kid == before["kid"]).values(**back))
+    found = stored_issuer.command("keys doctor --json")
+    assert any(finding["check"] == "not_audited" and finding["kid"] == before["kid"] for finding in _json(found))
+
+
+SPOILT = {
+    "proof": ["1", "'text'", "1.5", "''"],
+    "sealed": ["1", "'text'", "''"],
+    "public_jwk": ["1", "x'ff'", "'[]'", '\'{"kid":"\\ud800"}\'', "'{\"n\":NaN}'"],
+    "alg": ["1", "x'ff'"],
+    "kid": ["1", "x'ff'"],
+    "held": ["'text'"],
+    "retiring_at": ["'text'", "x'ff'", "1.5"],
+    "max_exp_bound": ["'text'", "x'ff'"],
+}
+
+
+@pytest.mark.parametrize(("column", "value"), [(name, value) for name, values in SPOILT.items() for value in values])
+def test_187_a_row_that_is_spoilt_takes_no_other_key_along(
+    issuer: Issuer, make_issuer: Any, column: str, value: str
+) -> None:
+    """SQLite keeps any type of value in any column."""
+    issuer.run("keys rotate")
+    before = published(issuer)
+    with issuer.runtime.database.change() as connection:
+        kid = row(connection, realm_id=1, state="retiring")["kid"]
+        connection.exec_driver_sql(f"UPDATE keys SET {column} = {value} WHERE kid = '{kid}'")
+        record_change(connection, 1)
+    issuer.clock.advance(2)
+    caller = issuer.client(options=READER)
+    for process in (issuer, make_issuer()):
+        assert published(process) >= before - {kid}
+        assert process.introspect(caller, process.token(caller)).json["active"] is True
+    for command in ("keys doctor", "keys list", "keys audit", "keys rotate --dry-run", "keys prune --dry-run"):
+        assert isinstance(issuer.command(command).exception, SystemExit | None), command
+    assert issuer.command("keys doctor").exit_code == 1
+
+
+@pytest.mark.parametrize("kek_id", ["1", "x'00'", "'0123456789abcdef'"])
+def test_187_a_key_under_a_key_encryption_key_that_is_none_of_ours_answers_503(
+    issuer: Issuer, make_issuer: Any, kek_id: str
+) -> None:
+    with issuer.runtime.database.change() as connection:
+        connection.exec_driver_sql(f"UPDATE keys SET kek_id = {kek_id} WHERE state = 'published'")
+    answer = make_issuer().http.get(issuer.address("/connect/jwk_uri"))
+    assert (answer.status_code, answer.json["error"]) == (503, "temporarily_unavailable")
 
 
 def test_rewrap_vouches_for_nothing_that_was_planted(

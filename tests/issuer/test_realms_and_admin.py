@@ -147,7 +147,9 @@ def test_210_health_says_up_and_ready_and_names_nobody(house: House) -> None:
         assert (refused.status_code, refused.headers["Allow"]) == (405, "GET, HEAD")
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/debug", "/console", "/admin", "/config", "/_debug", "/.env", "/status"])
+@pytest.mark.parametrize(
+    "path", ["/metrics", "/debug", "/console", "/admin", "/config", "/_debug", "/.env", "/server-status"]
+)
 def test_210_there_is_no_other_door(house: House, path: str) -> None:
     for address in (path, house.issuer.address(path)):
         response = house.issuer.http.get(address)

@@ -5,7 +5,8 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 
-from issuer.db import SCHEMA, metadata
+from issuer.storage.revision import SCHEMA
+from issuer.storage.tables import metadata
 from tests.support.issuer import Issuer
 
 
@@ -15,7 +16,7 @@ def test_migrations_lead_to_the_tables_that_the_code_uses(stored_issuer: Issuer)
 
 
 def test_there_is_one_head_and_the_code_expects_it() -> None:
-    assert ScriptDirectory("issuer/migrations").get_heads() == [SCHEMA]
+    assert ScriptDirectory("issuer/storage/migrations").get_heads() == [SCHEMA]
 
 
 def test_an_upgrade_of_what_is_up_to_date_changes_nothing(stored_issuer: Issuer) -> None:

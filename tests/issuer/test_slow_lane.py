@@ -1,6 +1,7 @@
 """Slow checks wait their turn: one at a time, by who asks, in a room that never fills the server (#46, #201)."""
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -9,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from issuer.secret_checks.slow_lane import SlowLane
 from issuer.secrets import TooManyAttempts
-from issuer.slow_lane import SlowLane
 from tests.support.process import until
 
 
@@ -121,6 +122,40 @@ def test_201_a_check_that_fails_fails_where_it_was_asked_for_and_nowhere_else() 
     assert lane.run("a", lambda: "next") == "next"
 
 
+def no_thread_is_left() -> bool:
+    """What one of them died of is told by now, and to no test that comes after."""
+    return all(thread.name != "realmint-slow-checks" for thread in threading.enumerate())
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_201_a_check_that_takes_its_thread_along_is_refused_and_the_next_has_another() -> None:
+    lane = SlowLane(room=1)
+    for _ in range(2):
+        with pytest.raises(TooManyAttempts):
+            lane.run("a", sys.exit)
+        assert lane.run("a", lambda: "next") == "next"
+    until(no_thread_is_left)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_201_those_who_wait_behind_a_check_that_takes_its_thread_along_have_another() -> None:
+    lane, go_on = SlowLane(room=3), threading.Event()
+
+    def end() -> None:
+        go_on.wait(10)
+        sys.exit()
+
+    with ThreadPoolExecutor(2) as pool:
+        lost = pool.submit(lane.run, "a", end)
+        until(lambda: lane._working_for)
+        behind = pool.submit(lane.run, "b", lambda: "next")
+        until(lane.waiting)
+        go_on.set()
+        assert refused(lost)
+        assert behind.result(5) == "next"
+    until(no_thread_is_left)
+
+
 def test_201_a_check_that_comes_to_no_end_holds_those_who_wait_up_for_a_bounded_time_only() -> None:
     lane, stuck = SlowLane(room=3, patience=0.2), threading.Event()
     with ThreadPoolExecutor(1) as pool:
@@ -145,7 +180,7 @@ def test_201_the_thread_of_slow_checks_gives_way_and_ends_when_nobody_waits() ->
     mine = niceness()
     assert lane.run("a", niceness) == min(mine + 10, 19)
     assert niceness() == mine
-    until(lambda: all(thread.name != "realmint-slow-checks" for thread in threading.enumerate()))
+    until(no_thread_is_left)
 
 
 def test_201_many_threads_at_once_are_all_answered_and_never_two_at_a_time() -> None:

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from issuer import stores
-from issuer.db import record_change
+from issuer import slots
+from issuer.storage import realms as realm_store
+from issuer.storage.changes import record_change
 from realmint.protocol.jws import MAX_TOKEN
 from tests.issuer.conftest import ORDERS, READER, STOCK, House
 from tests.support.issuer import Issuer, claims, header
@@ -47,9 +48,9 @@ def test_49_a_grant_that_the_client_or_the_realm_may_not_use_is_refused(house: H
     assert_refused(ask(house, "no-grant"), "unauthorized_client")
     caller = issuer.client(options=READER)
     with issuer.runtime.database.change() as connection:
-        realm = stores.find_realm(connection, "/")
+        realm = realm_store.find(connection, "/")
         assert realm is not None
-        stores.update_realm(connection, realm.id, {"grant_types": []})
+        realm_store.alter(connection, realm.id, {"grant_types": []})
         record_change(connection, realm.id)
     issuer.clock.advance(2)
     assert_refused(issuer.token_response(caller), "unauthorized_client")
@@ -231,15 +232,16 @@ def test_58_header_and_claims_are_these_and_no_others(house: House) -> None:
     assert found == {
         "iss": ISSUER, "sub": "svc", "aud": ISSUER, "client_id": "svc", "iat": now, "nbf": now, "exp": now + 600,
         "jti": found["jti"], "scope": "read", "realm": "/",
+        "status": {"status_list": {"idx": slots.index_of(found["jti"]), "uri": f"{ISSUER}/status/0"}},
     }  # fmt: skip
     assert all(type(found[name]) is int for name in ("iat", "nbf", "exp"))
 
 
 @pytest.mark.rfc("7519", "4.1.7")
-def test_59_a_jti_is_27_characters_and_never_comes_twice(house: House) -> None:
+def test_59_a_jti_is_28_characters_and_never_comes_twice(house: House) -> None:
     seen = [claims(ask(house).json["access_token"])["jti"] for _ in range(500)]
     assert len(set(seen)) == 500
-    assert {len(jti) for jti in seen} == {27}  # 160 bits
+    assert {len(jti) for jti in seen} == {28}  # 120 random bits and the index
     assert len({jti[-1] for jti in seen} | {jti[0] for jti in seen}) > 16
 
 

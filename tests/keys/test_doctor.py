@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Connection, delete, insert, select, text, update
 
 from keys.key import canonical, generate
-from keys.store import key_audit, key_sets, keys
+from keys.store import audit, key_sets, keys
 from tests.support.issuer import Issuer
 
 
@@ -53,11 +53,11 @@ def a_second_active_key(connection: Connection, issuer: Issuer) -> None:
 
 
 def a_row_of_the_audit_changed(connection: Connection, _: Issuer) -> None:
-    connection.execute(update(key_audit).where(key_audit.c.realm_id == 1, key_audit.c.seq == 1).values(actor="nobody"))
+    connection.execute(update(audit).where(audit.c.realm_id == 1, audit.c.seq == 1).values(actor="nobody"))
 
 
 def the_newest_rows_of_the_audit_gone(connection: Connection, _: Issuer) -> None:
-    connection.execute(delete(key_audit).where(key_audit.c.realm_id == 1, key_audit.c.seq == 5))
+    connection.execute(delete(audit).where(audit.c.realm_id == 1, audit.c.seq == 5))
 
 
 def a_state_set_by_hand(connection: Connection, issuer: Issuer) -> None:
@@ -93,7 +93,7 @@ def a_generation_that_leapt(connection: Connection, _: Issuer) -> None:
 
 
 def an_unreadable_audit(connection: Connection, _: Issuer) -> None:
-    connection.execute(update(key_audit).where(key_audit.c.realm_id == 1, key_audit.c.seq == 2).values(gates="{"))
+    connection.execute(update(audit).where(audit.c.realm_id == 1, audit.c.seq == 2).values(gates="{"))
 
 
 DAMAGES: dict[str, tuple[Callable[[Connection, Issuer], None], set[str]]] = {

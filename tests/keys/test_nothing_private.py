@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from app import create_app
 from issuer.settings import Settings
 from keys import rotation
-from keys.jwks import key_set, open_signer
+from keys.jwks import open_signer, snapshot_of
 from keys.key import KeyRefused, Material, generate, private_jwk
 from keys.plan import Situation
 from keys.policy import Reading, RotationPolicy
@@ -220,7 +220,7 @@ def test_189_no_repr_shows_a_private_half(alg: str, watched: Watched) -> None:
     situation = Situation(held.keys, Reading(1, 1), RotationPolicy(), (alg,), 600)
     shown = [
         material, plan, plan.steps[0], held, held.keys[0], situation, sealer, settings, parse_keks(KEK)[0],
-        open_signer(held.keys[0], sealer), key_set(held.keys, held.generation, sealer),
+        open_signer(held.keys[0], sealer), snapshot_of(held.keys, held.generation, sealer),
         rotation.rotate(situation, alg, lambda _: material, force=True),
         create_app(settings, str(watched.folder)).extensions["realmint"],
     ]  # fmt: skip

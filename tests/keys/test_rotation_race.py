@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from issuer.db import Database
+from issuer.storage.engine import Database
 from keys.sealing import Sealer, parse_keks
 from realmint.protocol import system_clock
 from tests.support.clock import FakeClock

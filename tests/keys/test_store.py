@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from keys import rotation, store
 from keys.audit import Actor
-from keys.jwks import key_set
+from keys.jwks import snapshot_of
 from keys.key import State, generate
 from keys.plan import Situation
 from keys.policy import Reading
@@ -33,7 +33,7 @@ def rotate(issuer: Issuer, generation: int) -> bool:
     try:
         with runtime.database.write() as connection:
             keys = store.load(connection, 1).keys
-            situation = Situation(keys, Reading(now, now), runtime.settings.rotation, ("ES256",), 3600)
+            situation = Situation(keys, Reading(now, now), runtime.settings.policy, ("ES256",), 3600)
             plan = rotation.rotate(situation, "ES256", lambda _: standby, force=True)
             store.apply(connection, 1, plan, runtime.sealer(), ACTOR, at=generation, reading=situation.reading)
     except LostRace:
@@ -90,7 +90,7 @@ def test_a_row_moved_to_another_realm_neither_signs_nor_is_shown(stored_issuer: 
         connection.execute(update(store.keys).values(realm_id=2))
     with stored_issuer.runtime.database.read() as connection:
         moved = store.load(connection, 2)
-    snapshot = key_set(moved.keys, moved.generation, stored_issuer.runtime.sealer())
+    snapshot = snapshot_of(moved.keys, moved.generation, stored_issuer.runtime.sealer())
     assert (snapshot.signers, snapshot.published, len(snapshot.foreign)) == ({}, {}, 2)
 
 

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 import weakref
 
 from realmint.protocol.fork import in_forked_child
@@ -37,3 +38,13 @@ def test_nothing_is_kept_alive_by_waiting_for_a_fork() -> None:
     gc.collect()
     assert gone() is None
     assert os.waitstatus_to_exitcode(os.waitpid(os.fork() or os._exit(0), 0)[1]) == 0
+
+
+def test_nothing_stays_of_what_waited_for_a_fork_and_went() -> None:
+    Holder()
+    gc.collect()
+    before = sys.getallocatedblocks()
+    for _ in range(5000):
+        Holder()
+    gc.collect()
+    assert sys.getallocatedblocks() - before < 1000

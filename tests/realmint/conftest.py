@@ -1,6 +1,7 @@
 """A resource server in front of an issuer without a socket."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -12,9 +13,23 @@ from tests.support.fake_issuer import ISSUER, FakeIssuer
 AUDIENCE = "https://orders.example"
 
 
+@pytest.fixture(autouse=True)
+def _a_logger_that_no_issuer_set_up() -> Iterator[None]:
+    """Both write to `realmint`, an issuer in ways of its own, and no API shares a process with one."""
+    logger = logging.getLogger("realmint")
+    handlers, level, propagate = logger.handlers, logger.level, logger.propagate
+    logger.handlers, logger.propagate = [], True
+    logger.setLevel(logging.NOTSET)
+    yield
+    logger.handlers, logger.propagate = handlers, propagate
+    logger.setLevel(level)
+
+
 @pytest.fixture
-def fake() -> FakeIssuer:
-    return FakeIssuer()
+def fake(clock: FakeClock) -> FakeIssuer:
+    fake = FakeIssuer()
+    fake.clock = clock.wall
+    return fake
 
 
 @pytest.fixture
@@ -25,7 +40,7 @@ def events() -> list[tuple[str, Any]]:
 @pytest.fixture
 def make_api(fake: FakeIssuer, clock: FakeClock, events: list[tuple[str, Any]]) -> Callable[..., ResourceServer]:
     def make(**options: Any) -> ResourceServer:
-        given = {"issuer": ISSUER, "audience": AUDIENCE, "transport": fake} | options
+        given = {"issuer": ISSUER, "audience": AUDIENCE, "transport": fake, "background": False} | options
         return ResourceServer(
             **given,
             clock=clock.wall,

@@ -1,14 +1,16 @@
 """The Flask guard: refusals as RFC 6750 section 3 has them, through HTTP."""
 
+import asyncio
 import functools
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import flask
 import pytest
 from flask.views import MethodView
 
-from realmint import ResourceServer
+from realmint import InvalidToken, ResourceServer
 from realmint.flask import Guard
 from tests.support.fake_issuer import ISSUER, FakeIssuer
 
@@ -311,3 +313,350 @@ def test_the_token_of_a_request_is_there_in_a_guarded_route_only(api: ResourceSe
         _ = guard.token
     with app.test_request_context("/"), pytest.raises(RuntimeError, match="only inside a route"):
         _ = guard.token
+
+
+def fresh(api: ResourceServer) -> tuple[flask.Flask, Guard]:
+    app = flask.Flask("orders")
+    app.testing = True
+    guard = Guard(api)
+    guard.init_app(app)
+    return app, guard
+
+
+def is_refused(app: flask.Flask, name: str) -> None:
+    with pytest.raises(RuntimeError, match=rf"open: [^ ]*{name}\. .*below the decorator that makes the route"):
+        app.test_client().get("/")
+
+
+def logged(view: Any) -> Any:
+    @functools.wraps(view)
+    def inner(*args: Any, **more: Any) -> Any:
+        return view(*args, **more)
+
+    return inner
+
+
+def unnamed(view: Any) -> Any:
+    def inner(*args: Any) -> Any:
+        return view(*args)
+
+    return inner
+
+
+def test_a_route_below_the_guard_is_open_though_another_stands_above_it(api: ResourceServer) -> None:
+    app, guard = fresh(api)
+
+    @app.get("/orders")
+    @guard.require()
+    @app.get("/orders", endpoint="inner")
+    def orders() -> str:
+        raise AssertionError
+
+    is_refused(app, "orders")
+
+
+@pytest.mark.parametrize("bare", [lambda view: view, logged, functools.partial], ids=["bare", "wrapped", "partial"])
+def test_a_function_that_is_guarded_at_one_route_only_is_open(api: ResourceServer, bare: Callable[[Any], Any]) -> None:
+    app, guard = fresh(api)
+
+    def orders() -> str:
+        raise AssertionError
+
+    app.add_url_rule("/x", "x", guard.require()(orders))
+    app.add_url_rule("/y", "y", bare(orders))
+    is_refused(app, "orders")
+
+
+def test_a_bound_method_that_is_guarded_at_one_route_only_is_open(api: ResourceServer) -> None:
+    app, guard = fresh(api)
+
+    class Orders:
+        def all(self) -> str:
+            raise AssertionError
+
+    orders = Orders()
+    app.add_url_rule("/x", "x", guard.require()(orders.all))
+    app.add_url_rule("/y", "y", orders.all)
+    is_refused(app, "all")
+
+
+def test_one_function_with_other_arguments_is_another_view(api: ResourceServer) -> None:
+    app, guard = fresh(api)
+    word = functools.partial(str, "word")
+    app.add_url_rule("/secret", "secret", guard.require()(functools.partial(str, "secret")))
+    app.add_url_rule("/word", "word", word)
+    assert app.test_client().get("/word").text == "word"
+    assert app.test_client().get("/secret").status_code == 401
+
+
+def test_a_route_that_is_guarded_otherwise_is_not_open(api: ResourceServer) -> None:
+    app, guard = fresh(api)
+    other = Guard(api)
+    inner, outer = flask.Blueprint("inner", "i"), flask.Blueprint("outer", "o")
+
+    def orders() -> str:
+        raise AssertionError
+
+    @outer.before_request
+    @guard.require()
+    def everywhere() -> None:
+        raise AssertionError
+
+    app.add_url_rule("/one", "one", guard.require()(orders))
+    app.add_url_rule("/other", "other", other.require()(orders))
+    app.add_url_rule("/twice", "twice", guard.require("a")(guard.require("b")(orders)))
+    inner.add_url_rule("/blue", "blue", orders)
+    outer.register_blueprint(inner)
+    app.register_blueprint(outer)
+    for path in ("/one", "/other", "/twice", "/blue"):
+        assert app.test_client().get(path).status_code == 401, path
+
+
+def test_a_second_app_s_routes_are_looked_at_when_its_own_first_request_comes(api: ResourceServer) -> None:
+    app, guard = fresh(api)
+    second = flask.Flask("second")
+    second.testing = True
+
+    def orders() -> str:
+        raise AssertionError
+
+    app.add_url_rule("/orders", "orders", guard.require()(orders))
+    guard.init_app(second)
+    assert app.test_client().get("/orders").status_code == 401
+    second.add_url_rule("/", "orders", orders)
+    is_refused(second, "orders")
+
+
+@pytest.mark.parametrize("wrapping", [lambda view: view, logged, unnamed], ids=["bare", "wrapped", "nameless"])
+@pytest.mark.parametrize("base_too", [False, True])
+def test_a_bare_method_in_place_of_a_guarded_one_is_open(
+    api: ResourceServer, wrapping: Callable[[Any], Any], *, base_too: bool
+) -> None:
+    app, guard = fresh(api)
+
+    class Base(MethodView):
+        @wrapping
+        @guard.require()
+        def get(self) -> str:
+            raise AssertionError
+
+    class Middle(Base):
+        @wrapping
+        def get(self) -> str:
+            raise AssertionError
+
+    class Last(Middle):
+        @wrapping
+        def get(self) -> str:
+            return super().get()
+
+    if base_too:
+        app.add_url_rule("/base", view_func=Base.as_view("base"))
+    app.add_url_rule("/", view_func=wrapping(Last.as_view("last")), endpoint="last")
+    is_refused(app, "Last.get")
+
+
+@pytest.mark.parametrize("wrapping", [lambda view: view, logged, unnamed], ids=["bare", "wrapped", "nameless"])
+def test_an_overriding_method_that_the_guard_stands_before_is_not_open(
+    api: ResourceServer, fake: FakeIssuer, wrapping: Callable[[Any], Any]
+) -> None:
+    app, guard = fresh(api)
+
+    class Guarded(MethodView):
+        @wrapping
+        @guard.require()
+        def get(self) -> str:
+            return guard.token.client_id
+
+    class Bare(MethodView):
+        def get(self) -> str:
+            raise AssertionError
+
+    class Super(Guarded):
+        @wrapping
+        def get(self) -> str:
+            return super().get()
+
+    class Named(Guarded):
+        @wrapping
+        def get(self) -> str:
+            return Guarded.get(self)
+
+    class OverBare(Bare):
+        @wrapping
+        @guard.require("orders:read")
+        def get(self) -> str:
+            return guard.token.client_id
+
+    class OverGuarded(Guarded):
+        @wrapping
+        @guard.require("orders:read")
+        def get(self) -> str:
+            return guard.token.client_id
+
+    class Decorated(Guarded):
+        decorators = (guard.require("orders:read"), wrapping)
+
+        def get(self) -> str:
+            return guard.token.client_id
+
+    class Dispatched(Guarded):
+        dispatch_request = guard.require("orders:read")(MethodView.dispatch_request)
+
+        def get(self) -> str:
+            return guard.token.client_id
+
+    views: list[type[MethodView]] = [Super, Named, OverBare, OverGuarded, Decorated, Dispatched]
+    for view in views:
+        app.add_url_rule(f"/{view.__name__}", view_func=view.as_view(view.__name__))
+    for view in views:
+        path = f"/{view.__name__}"
+        assert app.test_client().get(path).status_code == 401, path
+        answer = get(app.test_client(), path, f"Bearer {fake.forge.token()}")
+        assert (answer.status_code, answer.text) == (200, "svc"), path
+
+
+def test_the_token_of_an_inner_request_is_not_the_outer_one_s(api: ResourceServer, fake: FakeIssuer) -> None:
+    app, guard = fresh(api)
+
+    @app.get("/one")
+    @guard.require()
+    def one() -> str:
+        return guard.token.client_id
+
+    @app.get("/batch")
+    @guard.require()
+    def batch() -> Any:
+        inner = get(app.test_client(), "/one", f"Bearer {fake.forge.token(client_id='inner', sub='inner')}").text
+        with app.test_request_context("/one"), pytest.raises(RuntimeError, match="only inside a route"):
+            _ = guard.token
+        with app.request_context(flask.request.environ), pytest.raises(RuntimeError, match="only inside a route"):
+            _ = guard.token
+        return flask.jsonify(inner=inner, outer=guard.token.client_id)
+
+    with app.app_context():
+        answer = get(app.test_client(), "/batch", f"Bearer {fake.forge.token()}")
+        assert answer.json == {"inner": "inner", "outer": "svc"}
+        with pytest.raises(RuntimeError, match="only inside a route"):
+            _ = guard.token
+
+
+def test_each_of_two_guards_has_its_own_token(
+    make_api: Callable[..., ResourceServer], api: ResourceServer, fake: FakeIssuer
+) -> None:
+    app, guard = fresh(api)
+    other = Guard(make_api(audience="https://stock.example/v1"))
+    other.init_app(app)
+
+    @app.get("/orders")
+    @guard.require()
+    def orders() -> str:
+        with pytest.raises(RuntimeError, match="only inside a route"):
+            _ = other.token
+        return guard.token.client_id
+
+    @app.get("/both")
+    @guard.require()
+    @other.require()
+    def both() -> Any:
+        return flask.jsonify(same=guard.token is other.token)
+
+    assert get(app.test_client(), "/orders", f"Bearer {fake.forge.token()}").text == "svc"
+    token = fake.forge.token(aud=["https://orders.example", "https://stock.example/v1"])
+    assert get(app.test_client(), "/both", f"Bearer {token}").json == {"same": False}
+
+
+@pytest.mark.rfc("9728", "3")
+@pytest.mark.parametrize("paths", [("", "/v1", "/v2"), ("/v1", "/v2", "")])
+def test_several_guards_of_one_application_answer_with_their_own_metadata(
+    make_api: Callable[..., ResourceServer], paths: tuple[str, ...]
+) -> None:
+    app = flask.Flask("orders")
+    for path in paths:
+        guard = Guard(make_api(audience=f"https://orders.example{path}"))
+        guard.init_app(app)
+        guard.init_app(app)
+        app.add_url_rule(f"/at{path}", path, guard.require()(lambda: ""))
+    Guard(make_api(audience="https://another.example")).init_app(app)
+    at = "/.well-known/oauth-protected-resource"
+    for path in paths:
+        assert app.test_client().get(at + path).json["resource"] == f"https://orders.example{path}"
+        answer = app.test_client().get(f"/at{path}")
+        assert answer.headers["WWW-Authenticate"] == f'Bearer resource_metadata="https://orders.example{at}{path}"'
+
+
+@pytest.mark.rfc("9728", "3")
+def test_the_first_guard_s_metadata_answers_at_the_root_path(make_api: Callable[..., ResourceServer]) -> None:
+    app = flask.Flask("orders")
+    for audience in ("https://orders.example/v1", "https://orders.example/v2", "orders"):
+        Guard(make_api(audience=audience)).init_app(app)
+    found = app.test_client().get("/.well-known/oauth-protected-resource").json
+    assert found["resource"] == "https://orders.example/v1"
+
+
+def test_a_refusal_that_a_view_raises_itself_is_answered_by_the_first_guard(
+    make_api: Callable[..., ResourceServer], api: ResourceServer
+) -> None:
+    app, _ = fresh(api)
+    Guard(make_api(audience="https://orders.example/v1")).init_app(app)
+
+    @app.get("/")
+    def root() -> str:
+        api.validate("a.b.c")
+        raise AssertionError
+
+    answer = app.test_client().get("/")
+    assert (answer.status_code, answer.json["error"]) == (InvalidToken.status, "invalid_token")
+    assert answer.headers["WWW-Authenticate"].endswith(POINTER)
+
+
+def test_the_token_goes_where_the_request_goes(api: ResourceServer, fake: FakeIssuer) -> None:
+    class Application(flask.Flask):
+        def async_to_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+            return lambda *args, **more: asyncio.run(func(*args, **more))
+
+    app = Application("orders")
+    guard = Guard(api)
+    guard.init_app(app)
+
+    @app.get("/async")
+    @guard.require()
+    async def asynchronous() -> str:
+        await asyncio.sleep(0)
+        return guard.token.client_id
+
+    @app.get("/thread")
+    @guard.require()
+    def thread() -> str:
+        found: list[str] = []
+        worker = threading.Thread(
+            target=flask.copy_current_request_context(lambda: found.append(guard.token.client_id))
+        )
+        worker.start()
+        worker.join()
+        return found[0]
+
+    @app.get("/stream")
+    @guard.require()
+    def stream() -> Any:
+        def parts() -> Iterator[str]:
+            yield guard.token.client_id
+
+        return flask.Response(flask.stream_with_context(parts()))
+
+    for path in ("/async", "/thread", "/stream"):
+        assert app.test_client().get(path).status_code == 401
+        answer = get(app.test_client(), path, f"Bearer {fake.forge.token()}")
+        assert (answer.status_code, answer.text) == (200, "svc"), path
+
+
+def test_a_guard_takes_no_name_that_the_issuer_or_the_applications_author_has(
+    api: ResourceServer, fake: FakeIssuer
+) -> None:
+    app = flask.Flask("orders")
+    app.extensions["realmint"] = "the issuer's, which gunicorn.conf.py looks for"
+    guard = Guard(api)
+    guard.init_app(app)
+    app.add_url_rule("/orders", view_func=guard.require()(lambda: guard.token.client_id))
+    assert get(app.test_client(), "/orders", f"Bearer {fake.forge.token()}").status_code == 200
+    assert app.extensions["realmint"] == "the issuer's, which gunicorn.conf.py looks for"

@@ -9,12 +9,13 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 # A resource server whose issuer answers each process in its own way, and a child that has ten seconds.
 BEGIN = """
-import os, pathlib, signal, socket, ssl, sys, threading, time, traceback
-from realmint import InvalidToken, ResourceServer, Unavailable
+import logging, os, pathlib, signal, socket, ssl, sys, threading, time, traceback
+from realmint import Introspection, InvalidToken, ResourceServer, Unavailable
 from realmint.transport import HTTPTransport, Request, TransportError
 from tests.support.fake_issuer import ISSUER, JWKS_URI, FakeIssuer
 from tests.support.tls import certificate
 
+logging.getLogger("realmint").setLevel(logging.ERROR)  # what an operator must mend is no fault of a child's
 PARENT = os.getpid()
 fake = FakeIssuer()
 entered, never = threading.Event(), threading.Event()
@@ -81,11 +82,38 @@ in_child(lambda: api.validate(fake.forge.token(**fresh)))
 LOCKED = """
 in_parent = lambda: None
 api.refresh_keys()
-# Another thread forks within the parts that are held for an instant.
-for lock in (api._source._lock, api._source._flight._lock, api._source._metadata._flight._lock):
-    lock.acquire()
+# Another thread forks within the part that is held for an instant.
+api._engine.served[api.issuer].keys._flight._lock.acquire()
 fake.rotate()
 in_child(lambda: api.validate(fake.forge.token(**fresh)))
+"""
+ASKING = """
+api = ResourceServer(
+    issuer=ISSUER, audience="https://orders.example", transport=answer, introspection=Introspection("a", "b", mode="opaque")
+)
+in_parent = lambda: None
+api.refresh_keys()
+fake.active["opaque-token"] = {**fake.forge.claims, **fresh}
+"""
+ASKED = f"""{ASKING}
+in_parent = hang
+in_thread(lambda: api.validate("opaque-token"))
+in_child(lambda: api.validate("opaque-token"))
+"""
+LEFT_ALONE = f"""{ASKING}
+in_parent = fail
+for _ in range(6):
+    try:
+        api.validate("opaque-token")
+    except Unavailable:
+        pass
+asked = api._engine.served[api.issuer].introspection
+assert asked.health()["state"] == "open"
+in_child(lambda: api.validate("opaque-token"))
+"""
+ASKED_LOCKED = f"""{ASKING}
+api._engine.served[api.issuer].introspection._desk._lock.acquire()
+in_child(lambda: api.validate("opaque-token"))
 """
 LOOKING_UP = """
 def resolve(host, port, **more):
@@ -149,7 +177,8 @@ assert len(connections) == 2, connections
 STORIES = {
     "a fetch under way": UNDER_WAY, "a pause after failures": FAILED, "a budget that is spent": SPENT,
     "locks that are held": LOCKED, "a look-up under way": LOOKING_UP, "a connection": "TLS = False" + AFTERWARDS,
-    "a connection under TLS": "TLS = True" + AFTERWARDS,
+    "a connection under TLS": "TLS = True" + AFTERWARDS, "a question under way": ASKED,
+    "questions that are left off": LEFT_ALONE, "a lock over what was asked": ASKED_LOCKED,
 }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from realmint import InsufficientScope, Introspection, InvalidToken, ResourceServer, Unavailable
+from realmint.introspection_call import Said, read_answer
 from realmint.transport import Response
 from tests.support.clock import FakeClock
 from tests.support.fake_issuer import INTROSPECT, ISSUER, JWKS_URI, METADATA, FakeIssuer, ok
@@ -33,6 +34,13 @@ def test_opaque_asks_about_a_token_that_is_no_jwt_and_about_no_other(
     assert (token.client_id, token.source) == ("svc", "introspection")
     assert api.validate(fake.forge.token()).source == "local"
     assert fake.fetches(INTROSPECT) == 1
+
+
+def test_health_says_how_asking_goes_where_it_is_done(
+    make_asking: Callable[..., ResourceServer], api: ResourceServer
+) -> None:
+    assert make_asking("rescue").health()["introspection"]["state"] == "closed"
+    assert "introspection" not in api.health()
 
 
 def test_rescue_asks_only_when_the_keys_cannot_be_fetched(
@@ -192,7 +200,8 @@ def test_175_a_rescued_token_was_read_too_though_not_verified(
     with pytest.raises(Unavailable) as refused:
         api.validate(token)
     assert refused.value.reason == "introspection_mismatch"
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    said = [message for message in caplog.messages if not message.startswith("the keys of")]
+    assert said == [f"introspection answered about another token: other {name}"]
     fake.active[token] = answer(fake)
     assert api.validate(token).source == "introspection"
 
@@ -243,10 +252,10 @@ def test_176_an_endpoint_that_moved_is_found_within_a_minute_and_the_metadata_is
     assert api.validate(OPAQUE)
     address = f"{ISSUER}/introspect2"
     moved(fake, address)
-    for _ in range(59):
+    for number in range(59):
         clock.advance(1)
         with pytest.raises(Unavailable):
-            api.validate(OPAQUE)
+            api.validate(f"{OPAQUE}-{number}")
     assert fake.fetches(METADATA) == 1
     clock.advance(1)
     with pytest.raises(Unavailable):
@@ -294,10 +303,32 @@ def test_credentials_are_form_encoded_first_and_shown_nowhere(
     assert "s+cr" not in repr(Introspection("a", "s+cr:t")) + repr(sent)
 
 
+def test_what_an_answer_says_of_a_token_is_in_no_repr() -> None:
+    came = Response(200, {}, b'{"active": true, "sub": "somebody"}')
+    said = read_answer(came, 0)
+    assert isinstance(said, Said)
+    assert said.claims["sub"] == "somebody"
+    assert "somebody" not in repr(came) + repr(said)
+
+
 @pytest.mark.parametrize(
     "options",
-    [{"client_id": ""}, {"client_secret": ""}, {"mode": "always"}, {"endpoint": "http://issuer.example/introspect"}],
-)
+    [{"client_id": ""}, {"client_secret": ""}, {"mode": "always"}, {"endpoint": "issuer.example/introspect"},
+     {"stale_if_error": -1}, {"stale_if_error": 61}, {"stale_if_error": float("nan")}],
+)  # fmt: skip
 def test_settings_that_cannot_work_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
         Introspection(**{"client_id": "a", "client_secret": "b", **options})
+
+
+def test_an_endpoint_without_tls_is_refused_unless_that_was_allowed(make_api: Callable[..., ResourceServer]) -> None:
+    settings = Introspection("a", "b", endpoint="http://issuer.internal/introspect")
+    with pytest.raises(ValueError, match="introspection endpoint must be https"):
+        make_api(introspection=settings)
+    assert make_api(introspection=settings, allow_insecure_http=True)
+
+
+def test_an_issuer_without_metadata_needs_an_endpoint_to_be_asked(make_api: Callable[..., ResourceServer]) -> None:
+    with pytest.raises(ValueError, match="endpoint"):
+        make_api(introspection=Introspection("a", "b"), jwks_url=JWKS_URI)
+    assert make_api(introspection=Introspection("a", "b", endpoint=INTROSPECT), jwks_url=JWKS_URI)

@@ -232,10 +232,20 @@ def test_171_refresh_keys_fetches_the_metadata_again(api: ResourceServer, fake: 
     fake.answers[METADATA] = lambda _: ok({"issuer": ISSUER, "jwks_uri": address})
     api.refresh_keys()
     assert [request.url for request in fake.requests] == [METADATA, JWKS_URI, METADATA, address]
+
+
+def test_171_bad_metadata_keeps_refresh_keys_from_no_removal_and_costs_no_good_key_later(
+    api: ResourceServer, fake: FakeIssuer, clock: FakeClock
+) -> None:
+    stolen = fresh(fake, clock)
+    assert status(api, stolen) == 200
+    fake.rotate(keep=False)
     fake.answers[METADATA] = lambda _: ok({"issuer": ISSUER})
-    with pytest.raises(Unavailable):
-        api.refresh_keys()
-    assert status(api, fresh(fake, clock)) == 200
+    api.refresh_keys()
+    assert status(api, stolen) == 401
+    for _ in range(6):
+        clock.advance(3600)
+        assert status(api, fresh(fake, clock)) == 200
 
 
 def test_165_an_answer_that_confirms_what_was_not_asked_about_is_a_failed_fetch(
@@ -254,7 +264,13 @@ def test_refresh_keys_fetches_now_and_says_when_it_cannot(
     api: ResourceServer, fake: FakeIssuer, clock: FakeClock
 ) -> None:
     api.refresh_keys()
-    assert api.health() == {"ready": True, "keys": {"state": "fresh", "age": 0.0, "keys": 1}}
+    health = api.health()
+    assert health["ready"] is True
+    assert {name: health["keys"][name] for name in ("state", "age", "keys")} == {
+        "state": "fresh",
+        "age": 0.0,
+        "keys": 1,
+    }
     fake.down = True
     with pytest.raises(Unavailable):
         api.refresh_keys()

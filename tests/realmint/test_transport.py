@@ -2,6 +2,7 @@
 
 import gzip
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import pytest
 
 from realmint.transport import HTTPTransport, Request, TransportError, is_secure
+
+BOMB = gzip.compress(b"x" * 50_000_000)
 
 
 class Misbehaving(BaseHTTPRequestHandler):
@@ -40,7 +43,20 @@ class Misbehaving(BaseHTTPRequestHandler):
         self.answer(200, b"x" * 70000)
 
     def serve_bomb(self) -> None:
-        self.answer(200, gzip.compress(b"x" * 50_000_000), Content_Encoding="gzip")
+        self.answer(200, BOMB, Content_Encoding="gzip")
+
+    def serve_bomb_in_a_bomb(self) -> None:
+        self.answer(200, gzip.compress(BOMB), Content_Encoding="gzip, gzip")
+
+    def serve_busy(self) -> None:
+        self.answer(503, b"{}", Retry_After="1")
+
+    def serve_busy_for_long(self) -> None:
+        self.send_response(503)
+        self.send_header("Retry-After", "1")
+        self.send_header("Content-Length", str(10**11))
+        self.end_headers()
+        self.wfile.write(b"x" * 100_000)
 
     def serve_drip(self) -> None:
         self.send_response(200)
@@ -101,12 +117,26 @@ def test_170_a_redirect_is_not_followed(server: Any, transport: HTTPTransport) -
     assert server[1].paths == ["/redirect"]
 
 
-@pytest.mark.parametrize("path", ["large", "bomb", "drip", "silence", "cut"])
+def test_170_an_answer_that_says_when_to_ask_again_is_an_answer_as_any_other(
+    server: Any, transport: HTTPTransport
+) -> None:
+    assert transport(Request("GET", server[0] + "/busy")).status == 503
+    with pytest.raises(TransportError, match="too large"):
+        transport(Request("GET", server[0] + "/busy_for_long"))
+    assert server[1].paths == ["/busy", "/busy_for_long"]
+
+
+@pytest.mark.parametrize("path", ["large", "bomb", "bomb_in_a_bomb", "drip", "silence", "cut"])
 def test_170_an_answer_that_is_too_large_too_slow_or_cut_short_is_one_kind_of_failure(
     server: Any, transport: HTTPTransport, path: str
 ) -> None:
-    with pytest.raises(TransportError) as failed:
-        transport(Request("GET", f"{server[0]}/{path}"))
+    tracemalloc.start()
+    try:
+        with pytest.raises(TransportError) as failed:
+            transport(Request("GET", f"{server[0]}/{path}"))
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
     assert server[0] not in str(failed.value)
     # The transport is of use afterwards.
     assert transport(Request("GET", server[0] + "/fine")).status == 200

@@ -5,17 +5,19 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from realmint.protocol.status_list import written
 from realmint.transport import Request, Response, TransportError
-from tests.support.forge import Forge
+from tests.support.forge import START, Forge, merged
 
 ISSUER = "https://issuer.example/oauth2/realms/root"
 JWKS_URI = f"{ISSUER}/connect/jwk_uri"
 INTROSPECT = f"{ISSUER}/introspect"
+STATUS_LIST = f"{ISSUER}/status/0"
 METADATA = "https://issuer.example/.well-known/oauth-authorization-server/oauth2/realms/root"
 
 
 class FakeIssuer:
-    """Serves metadata, keys and introspection. Replace `answers[url]` to be hostile."""
+    """Serves metadata, keys, introspection and one status list. Replace `answers[url]` to be hostile."""
 
     def __init__(self, alg: str = "ES256") -> None:
         self.forge = Forge(alg)
@@ -31,7 +33,12 @@ class FakeIssuer:
             METADATA: lambda _: ok({"issuer": ISSUER, "jwks_uri": JWKS_URI, "introspection_endpoint": INTROSPECT}),
             JWKS_URI: self._jwks,
             INTROSPECT: self._introspect,
+            STATUS_LIST: self._status_list,
         }
+        self.revoked: set[int] = set()
+        self.clock = lambda: START
+        self.list_changes: dict[str, Any] = {}
+        self.sequence = 1
 
     def __call__(self, request: Request) -> Response:
         self.requests.append(request)
@@ -49,6 +56,29 @@ class FakeIssuer:
         old, self.forge = self.forge, Forge(self.forge.material.alg)
         self.published = [self.forge, old] if keep else [self.forge]
         self.etag = f'"{len(self.requests)}-{self.forge.material.kid}"'
+
+    def status_token(self, idx: int, uri: str | None = None, **changes: Any) -> str:
+        """A token that names its place in the list."""
+        return self.forge.token(status={"status_list": {"idx": idx, "uri": uri or STATUS_LIST}}, **changes)
+
+    def revoke(self, *indexes: int) -> None:
+        self.revoked |= set(indexes)
+        self.sequence += 1
+
+    def list_claims(self) -> dict[str, Any]:
+        array = bytearray(64)
+        for idx in self.revoked:
+            array[idx // 8] |= 1 << idx % 8
+        kids = [forge.material.kid for forge in self.published]
+        said = {
+            "sub": STATUS_LIST, "iat": self.clock(), "exp": self.clock() + 600, "ttl": 10, "seq": self.sequence, "kids": kids,
+            "status_list": written(bytes(array)),
+        }  # fmt: skip
+        return merged(said, self.list_changes)
+
+    def _status_list(self, _: Request) -> Response:
+        text = self.forge.token(header={**self.forge.header, "typ": "statuslist+jwt"}, claims=self.list_claims())
+        return Response(200, {"content-type": "application/statuslist+jwt"}, text.encode())
 
     def _jwks(self, request: Request) -> Response:
         if request.headers.get("If-None-Match") == self.etag:

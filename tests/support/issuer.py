@@ -96,6 +96,9 @@ class Issuer:
     def introspect(self, caller: Caller, token: str, **form: Any) -> Any:
         return self.post("/introspect", {"token": token} | form, caller.basic, caller.realm)
 
+    def revoke(self, caller: Caller, token: str, **form: Any) -> Any:
+        return self.post("/token/revoke", {"token": token} | form, caller.basic, caller.realm)
+
 
 def claims(token: str) -> dict[str, Any]:
     return decode_segment(token.split(".", 2)[1])

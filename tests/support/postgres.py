@@ -1,5 +1,6 @@
 """A real PostgreSQL server for the tests: found, started as another user than root, and stopped."""
 
+import copy
 import itertools
 import os
 import pwd
@@ -80,6 +81,21 @@ class Server:
 
     def restart(self) -> None:
         self._start()
+
+    def lagging_replica(self) -> "Server":
+        """A hot standby of this server as it is now, which hears of nothing that happens later."""
+        self._run("pg_ctl", "-D", str(self._data), "-m", "fast", "stop")
+        other = copy.copy(self)
+        other._folder = Path(tempfile.mkdtemp(prefix="realmint-pg-", dir="/tmp"))
+        shutil.copystat(self._folder, other._folder)
+        subprocess.run(["cp", "-a", str(self._data), str(other._folder)], check=True)
+        (other._data / "standby.signal").touch()
+        if self._as_user:
+            os.chown(other._folder, self._as_user["user"], self._as_user["group"])
+            os.chown(other._data / "standby.signal", self._as_user["user"], self._as_user["group"])
+        self._start()
+        other._start()
+        return other
 
     @contextmanager
     def hanging(self) -> Iterator[None]:

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -76,14 +76,6 @@ class Deployment:
         assert result.returncode == 0, result.stdout + result.stderr
         return json.loads(result.stdout)
 
-    @contextmanager
-    def granian(self, options: str = "--workers 2") -> Iterator[subprocess.Popen[bytes]]:
-        """Granian, until the block ends; it takes a module, and no call with arguments."""
-        target = self._target(f"import app\n\napplication = {self.factory.replace(':', '.', 1)}\n")
-        command = [str(BIN / "granian"), "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(self.port)]
-        with self.process([*command, *shlex.split(options), target]) as server:
-            yield server
-
     def _target(self, module: str) -> str:
         """The name under which a server finds the `application` of a module with this text."""
         (self.folder / "served_here.py").write_text(module)
@@ -99,24 +91,57 @@ class Deployment:
             yield server
 
     @contextmanager
-    def gunicorn(self, options: str = "--workers 2", module: str | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    def production(
+        self,
+        options: str = "--workers 2",
+        module: str | None = None,
+        *,
+        ready: str = "/healthz",
+        wrap: Sequence[str] = (),
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """What `make serve` starts, until the block ends; `module` is the text of one that makes `application`.
+
+        wrap: a command that starts it, as `prlimit` does.
+        """
+        with self.process([*wrap, *self.production_line(options, module)], ready) as server:
+            yield server
+
+    def production_line(self, options: str = "--workers 2", module: str | None = None) -> list[str]:
+        made = f"import app\n\n\ndef make():\n    return {self.factory.replace(':', '.', 1)}\n"
+        self._target(made if module is None else f"{module}\n\ndef make():\n    return application\n")
+        command = [str(BIN / "python"), "serve.py", "--bind", f"127.0.0.1:{self.port}", "--app", "served_here:make"]
+        return [*command, *shlex.split(options)]
+
+    @contextmanager
+    def served_by(
+        self, server: str, options: str = "--workers 1", wrap: Sequence[str] = ()
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """One of the two that the documents name: `granian`, which `make serve` starts, or `gunicorn`."""
+        with {"granian": self.production, "gunicorn": self.gunicorn}[server](options, wrap=wrap) as process:
+            yield process
+
+    @contextmanager
+    def gunicorn(
+        self, options: str = "--workers 2", module: str | None = None, *, wrap: Sequence[str] = ()
+    ) -> Iterator[subprocess.Popen[bytes]]:
         """The production server, until the block ends; `module` is the text of one that makes the application."""
         target = self.factory if module is None else self._target(module)
         command = [str(BIN / "gunicorn"), "--config", "gunicorn.conf.py", "--bind", f"127.0.0.1:{self.port}"]
-        with self.process([*command, *shlex.split(options), target]) as server:
+        with self.process([*wrap, *command, *shlex.split(options), target]) as server:
             yield server
 
     @contextmanager
     def process(
-        self, command: list[str], ready: str = "/healthz", ca: str | None = None, *, base: str = "", cwd: Path = ROOT
-    ) -> Iterator[subprocess.Popen[bytes]]:
+        self, command: list[str], ready: str = "/healthz", ca: str | None = None, *, base: str = "", cwd: Path = ROOT,
+        seconds: float = 20,
+    ) -> Iterator[subprocess.Popen[bytes]]:  # fmt: skip
         with self.log.open("ab") as log:
             server = subprocess.Popen(
                 command, cwd=cwd, env=self.environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
         try:
-            until(lambda: server.poll() is not None or self.answers(ready, ca, base))
+            until(lambda: server.poll() is not None or self.answers(ready, ca, base), seconds)
             assert server.poll() is None, self.log.read_text()
             yield server
         finally:

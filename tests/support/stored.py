@@ -7,13 +7,14 @@ from typing import Any
 
 from sqlalchemy import select, update
 
-from issuer.db import Database, change_head, change_log, realms
-from keys.jwks import key_set
+from issuer.storage.engine import Database
+from issuer.storage.tables import change_head, change_log, metadata, realms, scope_marks
+from keys.jwks import snapshot_of
 from keys.sealing import Sealer
-from keys.store import key_audit, key_sets, keys, load
+from keys.store import audit, key_sets, keys, load
 from realmint.protocol import system_clock
 
-_TABLES = (realms, keys, key_sets, key_audit, change_head, change_log)
+_TABLES = (realms, keys, key_sets, audit, change_head, change_log)
 Row = Mapping[str, Any]
 
 
@@ -67,6 +68,19 @@ def stored(database: Database) -> Stored:
     return Stored(tables)
 
 
+def everything(database: Database) -> Mapping[str, Sequence[Row]]:
+    """Every row of every table, but for what is noted of use, which is a hint to people."""
+    with database.read() as connection:
+        found = {
+            table.name: [dict(row) for row in connection.execute(select(table).order_by(*table.primary_key)).mappings()]
+            for table in metadata.sorted_tables
+            if table is not scope_marks
+        }
+    for row in found["client_secrets"]:
+        del row["last_used_at"]
+    return found
+
+
 def age(database: Database, state: str, seconds: int) -> None:
     """Everything that happened to the keys in `state` happened `seconds` earlier."""
     instants = [column for column in keys.c if column.name.endswith("_at") or column.name in _BOUNDS]
@@ -85,7 +99,7 @@ def check_sound(now: Stored, database: Database, sealer: Sealer) -> None:
         for realm_id in now.generations:
             assert now.active(realm_id) != now.standby(realm_id)
             held = load(connection, realm_id)
-            rendered = key_set(held.keys, held.generation, sealer)
+            rendered = snapshot_of(held.keys, held.generation, sealer)
             shown = [kid for state in ("active", "published", "retiring") for kid in now.in_state(state, realm_id)]
             assert sorted(rendered.published) == sorted(shown)
             assert rendered.signers["ES256"].kid == now.active(realm_id)
@@ -96,11 +110,13 @@ def check_one_change(before: Stored, after: Stored) -> None:
     moved = {realm: number for realm, number in after.generations.items() if before.generations.get(realm) != number}
     ((realm_id, generation),) = moved.items()
     assert generation == before.generations.get(realm_id, 0) + 1
-    added = [row for row in after.tables["key_audit"] if row not in before.tables["key_audit"]]
-    assert len(added) == len(after.tables["key_audit"]) - len(before.tables["key_audit"])
-    assert {(row["realm_id"], row["generation"]) for row in added} == {(realm_id, generation)}
+    added = [row for row in after.tables["audit"] if row not in before.tables["audit"]]
+    assert len(added) == len(after.tables["audit"]) - len(before.tables["audit"])
+    assert {row["realm_id"] for row in added} == {realm_id}
+    transitions = [row for row in added if row["kid"] is not None]  # the others tell what was done to the realm
+    assert {row["generation"] for row in transitions} == {generation}
     assert len({row["operation"] for row in added}) == 1
-    told = {row["kid"]: row["to_state"] for row in added}
+    told = {row["kid"]: row["to_state"] for row in transitions}
     for kid, row in after.keys.items():
         if kid in told:
             assert row["state"] == told[kid]

@@ -42,6 +42,7 @@ BASIC_BASE64 = "The Basic credentials are not in canonical base64"
 BASIC_NOT_UTF8 = "The Basic credentials are not UTF-8"
 BASIC_CONTROL = "The Basic credentials hold a control character"
 BASIC_PAIR = "The Basic credentials are not a client_id, a colon and a client_secret"
+OTHER_CLIENTS_TOKEN = "The token was issued to another client"
 TOO_LARGE = "The request is too large"
 
 

@@ -1,0 +1,19 @@
+-- One request again and again: METHOD BODY "Name: value"...; at the end one line of JSON, times in microseconds.
+function init(args)
+  wrk.method = args[1]
+  if args[2] ~= "" then wrk.body = args[2] end
+  for number = 3, #args do
+    local name, value = args[number]:match("^(.-): (.*)$")
+    wrk.headers[name] = value
+  end
+end
+
+function done(summary, latency)
+  local errors = summary.errors
+  local failed = errors.connect + errors.read + errors.write + errors.status + errors.timeout
+  io.write(string.format(
+    '\nJSON {"requests": %d, "us": %d, "failed": %d, "p50_us": %d, "p90_us": %d, "p99_us": %d, "max_us": %d}\n',
+    summary.requests, summary.duration, failed, latency:percentile(50), latency:percentile(90),
+    latency:percentile(99), latency.max
+  ))
+end

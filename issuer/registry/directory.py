@@ -1,0 +1,60 @@
+"""The clients of one realm, as the authentication of one of them asks for them, and the limits it is held to."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from issuer.clients import Client
+from issuer.realms import Realm
+from issuer.secret_checks.failures import FailureLimit
+from issuer.secret_checks.origin import origin_of
+from issuer.secret_checks.verifier import SecretVerifier
+from issuer.secrets import PREFIX, Secret, is_generated
+
+
+class Directory(NamedTuple):
+    """Made for one request, which came from `address`; `client` finds one by the id of a realm and its name."""
+
+    client: Callable[[int, str], Client | None]
+    realm: Realm
+    verifier: SecretVerifier
+    failures: FailureLimit
+    address: str | None
+
+    def find_client(self, client_id: str) -> Client | None:
+        """The client of this name, or None. Raises one of STORE_ERRORS."""
+        return self.client(self.realm.id, client_id)
+
+    def verify_secret(self, client_id: str, client: Client | None, readings: Sequence[str], now: int) -> Secret | None:
+        """The live secret of `client` that was presented. Without a client the same work is done for nothing.
+
+        readings: what was sent, in each way it may be read, the likeliest first. They are one attempt: what is
+        remembered of either comes before slow work for any, and a failure counts once.
+        Over the limit of failures of this client id, a wrong one raises TooManyAttempts. A right one still passes, so
+        that nobody is locked out: a generated one, or one that was verified before, at no cost; the first check of an
+        imported one as long as the address has not failed as often itself.
+        """
+        stored = client.secrets if client is not None else ()
+        salt = client.secret_salt if client is not None else b""
+        origin = origin_of(self.address)
+        wait = self.failures.wait(self.realm.id, client_id, now)
+        spent = bool(wait) and self.failures.wait(self.realm.id, client_id, now, origin) > 0
+        slow_allowed = self.realm.has_imported_secrets and not spent
+        texts = _worth_looking_at(readings)
+        secret = None
+        for slow in (False, True) if slow_allowed and len(texts) > 1 else (slow_allowed,):
+            for text in texts:
+                secret = secret or self.verifier.verify(text, stored, salt, slow_allowed=slow, now=now, origin=origin)
+        if secret is None:
+            if not spent:
+                self.failures.note(self.realm.id, client_id, now, origin if wait else None)
+            if wait:
+                raise self.failures.refusal(wait)
+        return secret
+
+
+def _worth_looking_at(readings: Sequence[str]) -> Sequence[str]:
+    """The first reading, and those others that an imported secret can be: none is shaped as ours are."""
+    if len(readings) == 1:
+        return readings
+    first, *others = readings
+    return first, *(text for text in others if not (is_generated(first) or text.startswith(PREFIX)))

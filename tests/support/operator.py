@@ -1,0 +1,28 @@
+"""Commands in this process on a deployment's database: where many are typed, or the instant of one counts."""
+
+import json
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from app import create_app
+from issuer.settings import Settings
+from tests.support.process import Deployment
+
+
+@contextmanager
+def operator(deployment: Deployment) -> Iterator[Callable[[str], Any]]:
+    """Runs `flask LINE --json`, which must succeed, and answers what it prints; until the block ends."""
+    instance = deployment.folder / "instance"
+    app = create_app(Settings.from_environ(deployment.environ, instance), str(instance))
+
+    def run(line: str) -> Any:
+        result = app.test_cli_runner().invoke(args=[*shlex.split(line), "--json"])
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)
+
+    try:
+        yield run
+    finally:
+        app.extensions["realmint"].close()
