@@ -4,6 +4,7 @@ urllib3 bounds each wait and not their sum, so that a byte now and then holds a 
 sender. Here every wait of a socket, from the look-up of the name to the last byte of the body, ends with its exchange.
 """
 
+import errno
 import os
 import queue
 import socket
@@ -135,6 +136,14 @@ class _Socket(socket.socket):
 
 
 class _TLSSocket(_Socket, ssl.SSLSocket):
+    def getpeername(self) -> Any:
+        """As ssl asks first of all; where the other side has hung up by then, ssl would leave this open."""
+        try:
+            return super().getpeername()
+        except OSError as error:
+            self.close()
+            raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)) from error
+
     def do_handshake(self, block: bool = False) -> None:
         _OPEN.add(self)
         self.settimeout(_EXCHANGE.get().left())

@@ -23,6 +23,7 @@ from cryptography.x509.oid import NameOID
 from tests.support import pasted
 from tests.support.nginx import WITHOUT_NGINX, nginx, reachable
 from tests.support.process import BIN, ROOT, Deployment, free_port, post, until
+from tests.support.tls import TLSSocket
 
 CONFIGURATION = (ROOT / "deploy" / "nginx.conf").read_text()
 ORDERS = "https://orders.example"
@@ -74,6 +75,7 @@ class Front:
     def raw(self, data: bytes) -> ssl.SSLSocket:
         """A connection on which this much has been sent."""
         context = ssl.create_default_context(cafile=str(self.folder / "issuer.pem"))
+        context.sslsocket_class = TLSSocket
         connection = context.wrap_socket(
             socket.create_connection(("127.0.0.1", self.port), 10), server_hostname="127.0.0.1"
         )

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import urllib3
 from sqlalchemy import create_engine, text
 
 from tests.support import postgres
@@ -13,14 +14,20 @@ USED_BEFORE_THE_FORK = """
 import os
 import app
 
-application = app.create_app(instance_path={instance!r})
-answer = application.test_client().post(
+issuer = app.create_app(instance_path={instance!r})
+answer = issuer.test_client().post(
     "/oauth2/realms/root/access_token",
     data={{"grant_type": "client_credentials", "client_id": "svc", "client_secret": {secret!r}}},
 )
 assert answer.status_code == 200, answer.text
+
+
+def application(environ, start_response):
+    # Says which worker it is.
+    return issuer(environ, lambda status, headers: start_response(status, [*headers, ("X-Worker", str(os.getpid()))]))
 """
 TOKENS = 4000
+CLOSE = {"Connection": "close"}
 
 
 def test_200_four_workers_forked_after_the_first_token_repeat_no_identifier_and_share_no_connection(
@@ -45,8 +52,16 @@ def test_200_four_workers_forked_after_the_first_token_repeat_no_identifier_and_
         load = Load([deployment.issuer()], ("svc", secret), threads=8, pause=0)
         with load.running():
             until(lambda: len(load.answers) >= TOKENS, 60)
-            # The parent's own, used before it forked, and one or more of each worker.
-            until(lambda: backends() >= 1 + 4)
+            workers: set[str] = set()
+
+            def all_answered() -> bool:
+                answer = urllib3.request("GET", f"{deployment.base_url}/healthz", headers=CLOSE, retries=False)
+                workers.add(answer.headers["X-Worker"])
+                return len(workers) == 4
+
+            until(all_answered, 60)
+            # One or more of each worker, which nobody else uses.
+            until(lambda: backends() >= len(workers))
     engine.dispose()
     assert load.failed == []
     identifiers = [claims(answer.token)["jti"] for answer in load.answers]

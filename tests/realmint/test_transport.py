@@ -1,6 +1,10 @@
 """The one HTTP call, against a real server on loopback that misbehaves."""
 
 import gzip
+import os
+import select
+import socket
+import struct
 import threading
 import tracemalloc
 from collections.abc import Iterator
@@ -9,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from realmint.connections import tls_context
 from realmint.transport import HTTPTransport, Request, TransportError, is_secure
 
 BOMB = gzip.compress(b"x" * 50_000_000)
@@ -159,3 +164,18 @@ def test_170_only_https_or_loopback_is_asked(transport: HTTPTransport, url: str)
     assert not is_secure(url)
     with pytest.raises(TransportError):
         transport(Request("GET", url))
+
+
+def test_a_connection_that_is_reset_before_tls_begins_is_closed_at_once() -> None:
+    # It would be left to the collector, and a descriptor with it, for each try at an issuer that starts anew.
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        connection = socket.create_connection(listener.getsockname())
+        descriptor = connection.fileno()
+        other, _ = listener.accept()
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        other.close()
+        select.select([connection], [], [], 10)  # the reset is there
+        with pytest.raises(ConnectionResetError):
+            tls_context().wrap_socket(connection, server_hostname="issuer.example")
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)

@@ -5,6 +5,7 @@ import os
 import shlex
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -15,6 +16,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 import urllib3
+
+from tests.support.tls import TLSSocket
 
 ROOT = Path(__file__).parent.parent.parent
 BIN = Path(sys.executable).parent
@@ -158,10 +161,14 @@ class Deployment:
         parts = urllib3.util.parse_url(base or self.environ.get("REALMINT_BASE_URL", ""))
         scheme = "https" if ca else "http"
         try:
-            options = {"assert_hostname": False} if ca else {}
-            pool = urllib3.PoolManager(ca_certs=ca, retries=False, timeout=2, **options)
+            options: dict[str, Any] = {}
+            if ca:
+                context = ssl.create_default_context(cafile=ca)
+                context.sslsocket_class = TLSSocket
+                options = {"ssl_context": context, "assert_hostname": False}
             port = parts.port if base and parts.port else self.port
-            return pool.request("GET", f"{scheme}://127.0.0.1:{port}{parts.path or ''}{path}").status == 200
+            with urllib3.PoolManager(retries=False, timeout=2, **options) as pool:
+                return pool.request("GET", f"{scheme}://127.0.0.1:{port}{parts.path or ''}{path}").status == 200
         except urllib3.exceptions.HTTPError:
             return False
 

@@ -10,6 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.support.tls import TLSSocket
+
 
 class Asked(NamedTuple):
     """What a server was asked; header names in lower case."""
@@ -77,6 +79,7 @@ def serving(
     context = None
     if certificate is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.sslsocket_class = TLSSocket
         context.load_cert_chain(*certificate)
     with Server(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True

@@ -2,8 +2,10 @@
 
 import datetime as dt
 import ipaddress
+import ssl
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -21,6 +23,17 @@ def certificate(folder: Path, host: str) -> tuple[Path, Path]:
         x509.BasicConstraints(ca=True, path_length=0), critical=True
     )
     return _written(folder, made.sign(key, hashes.SHA256()), key)
+
+
+class TLSSocket(ssl.SSLSocket):
+    """ssl's own leaves open what the other side reset before TLS began, for the collector to find in another test."""
+
+    def getpeername(self) -> Any:
+        try:
+            return super().getpeername()
+        except OSError:
+            self.close()
+            raise ConnectionResetError from None
 
 
 class Authority:
