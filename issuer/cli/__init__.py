@@ -9,7 +9,6 @@ hearing: when who hears of a cut-off. first_client: what the first start makes.
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import click
 import flask
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -24,7 +23,7 @@ from issuer.storage.postgresql import COMMAND_SECONDS
 
 def register(app: flask.Flask, runtime: Runtime) -> None:
     """Adds the command groups to the application."""
-    if click.get_current_context(silent=True) is not None and not run.is_flask_run():
+    if run.flask_command() is not None and not run.is_flask_run():
         runtime.database.read_seconds = COMMAND_SECONDS  # nobody's request waits
     app.cli.add_command(realms.group(runtime))
     app.cli.add_command(clients.group(runtime))

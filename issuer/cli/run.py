@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import click
+from flask.cli import FlaskGroup
 
 from issuer.base_url import is_loopback
 from issuer.cli.console import tell
@@ -21,9 +22,15 @@ from keys.files import write_private
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
+def flask_command() -> click.Context | None:
+    """The command of Flask's that this process is. A server may be a program of click's too, and is none."""
+    context = click.get_current_context(silent=True)
+    return context if context is not None and isinstance(context.find_root().command, FlaskGroup) else None
+
+
 def running() -> click.Context | None:
     """The command, where this process is `flask run`."""
-    context = click.get_current_context(silent=True)
+    context = flask_command()
     return context if context is not None and context.command.name == "run" and context.parent is not None else None
 
 

@@ -10,13 +10,16 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 
+from app import create_app
 from issuer.storage.deadline import Deadlines
 from issuer.storage.engine import STORE_ERRORS
-from issuer.storage.postgresql import bound_every_wait
+from issuer.storage.postgresql import READ_SECONDS, bound_every_wait
 from tests.support import postgres
 from tests.support.fake_postgres import hang_up, logging_in, say_nothing
 from tests.support.meanwhile import listening
@@ -222,3 +225,16 @@ def test_200_a_forked_child_closes_the_descriptors_of_its_parents_waits_and_ends
         cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("name", ["serve", "run"])
+def test_190_a_server_that_is_a_program_of_its_own_waits_as_a_server_does(tmp_path: Path, name: str) -> None:
+    # With a command's patience, a minute, a store that hangs would hold every thread of it.
+    group = click.Group("server")
+
+    @group.command(name)
+    def serve() -> None:
+        app = create_app(instance_path=str(tmp_path))
+        click.echo(app.extensions["realmint"].database.read_seconds)
+
+    assert CliRunner().invoke(group, [name]).output.strip() == str(READ_SECONDS)
