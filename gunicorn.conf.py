@@ -1,23 +1,28 @@
-"""The production server (gunicorn): threads in a few processes, strict about headers, quiet about itself."""
+"""The production server (gunicorn): a few processes, strict about headers, quiet about itself."""
 
-import resource
 import sys
 from logging import Formatter
 from typing import Any
 
 from gunicorn import glogging
 
-worker_class = "gthread"
-# Most of them only ever wait for slow checks of secrets, which leave a quarter free for everything else.
+from issuer.serving.limits import Limits, within_descriptors
+
+_LIMITS = Limits()
+
+# One thread answers, and these do what has to wait: most only ever for slow checks of secrets, which leave a quarter
+# free for everything else.
+worker_class = "issuer.serving.worker.Worker"
 threads = 32
-keepalive = 5
+backlog = _LIMITS.backlog
+keepalive = 5  # of --worker-class gthread; ours has times of its own
 timeout = 30
 graceful_timeout = 30
-# A worker that has no descriptor left to accept with ends, and every request in it: some are kept for other things.
-worker_connections = max(64, min(1000, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 192))
-limit_request_line = 4094
-limit_request_fields = 64
-limit_request_field_size = 8190
+# A worker that has no descriptor left to accept with could neither serve nor stop: some are kept for other things.
+worker_connections = within_descriptors(_LIMITS.connections)
+limit_request_line = _LIMITS.request_line
+limit_request_fields = _LIMITS.fields
+limit_request_field_size = _LIMITS.field_size
 # Addresses come from REALMINT_BASE_URL alone: no forwarded header changes scheme, path or anything else.
 forwarded_allow_ips = ""
 forwarder_headers = ""

@@ -1,19 +1,38 @@
-"""`python serve.py`: the production server, granian with every limit in issuer/serving/limits.py.
+"""`python serve.py`: the production server, gunicorn with gunicorn.conf.py and every limit in issuer/serving/limits.py.
 
 Serves the issuer on --bind from --workers processes. SIGTERM finishes what is in flight and ends; SIGHUP replaces the
 workers one by one. Exits with 2 when the settings or the address cannot be used, 6 for a missing or newer schema, 7 for
-a wrong key-encryption key, 1 when workers end as soon as they are started.
+a wrong key-encryption key, 3 when workers end as soon as they are started.
 """
 
 import importlib
-from dataclasses import replace
+import socket
+from pathlib import Path
+from typing import Any
 
 import click
-import flask
+from gunicorn.app.base import Application
 
-from issuer.cli import check_before_serving
 from issuer.serving.limits import Limits, TooFewDescriptors, within_descriptors
-from issuer.serving.process import Server, bound
+
+
+class Server(Application):
+    """gunicorn over a socket that is bound already. No setting follows from the environment or the command line."""
+
+    def __init__(self, listener: socket.socket, workers: int, factory: str) -> None:
+        self._bind = f"fd://{listener.detach()}"  # gunicorn's to close, and the same after a reload
+        self._workers = workers
+        self._factory = factory
+        super().__init__()
+
+    def load_config(self) -> None:
+        self.load_config_from_file(str(Path(__file__).with_name("gunicorn.conf.py")))
+        self.cfg.set("bind", self._bind)
+        self.cfg.set("workers", self._workers)
+
+    def load(self) -> Any:
+        module, _, name = self._factory.partition(":")
+        return getattr(importlib.import_module(module), name)()
 
 
 @click.command(help=__doc__)
@@ -27,18 +46,10 @@ def main(bind: str, workers: int, factory: str) -> None:
     host, _, port = bind.rpartition(":")
     if not host or not (port.isdecimal() and 0 < int(port[:6]) < 65536):  # an empty host would be every address
         raise click.UsageError(f"--bind takes ADDRESS:PORT, not {bind}")
-    module, _, name = factory.partition(":")
-
-    def load() -> flask.Flask:
-        made: flask.Flask = getattr(importlib.import_module(module), name)()
-        return made
-
-    # Made anew and let go of again: what a worker serves is made in the worker.
-    check_before_serving(load().extensions["realmint"])
     try:
         limits = Limits()
-        limits = replace(limits, connections=within_descriptors(limits.connections))
-        listener = bound(host.strip("[]"), int(port), limits)
+        within_descriptors(limits.connections)
+        listener = _bound(host.strip("[]"), int(port), limits.backlog)
     except TooFewDescriptors as few:
         raise click.UsageError(str(few)) from None
     except (OSError, OverflowError) as error:
@@ -46,7 +57,21 @@ def main(bind: str, workers: int, factory: str) -> None:
         raise click.UsageError(
             f"cannot serve on {bind}: {reason}; say another with --bind, make serve PORT=N"
         ) from None
-    Server(listener, load, workers, limits).run()
+    Server(listener, workers, factory).run()
+
+
+def _bound(host: str, port: int, backlog: int) -> socket.socket:
+    """The socket that all workers share. Raises OSError when the address is somebody's."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener.bind((host, port))
+        listener.listen(backlog)  # two may be bound so, and only one listen
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
 """The least that a token takes: a form is parsed, a digest compared, claims written, signed and answered. No realms,
 rotation, revocation, policy or log, and nothing strict: what it costs is what nobody can go below with these parts.
 
-Also an application for a server, `bench.core:application`, whose client has the secret in REALMINT_BENCH_SECRET;
-`python -m bench.core PORT WORKERS` serves it as `make serve` does the issuer.
+Also an application for a server, `bench.core:application`, whose client has the secret in BENCH_SECRET.
 """
 
 import hashlib
@@ -10,7 +9,6 @@ import hmac
 import json
 import os
 import secrets
-import sys
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterable
@@ -20,9 +18,6 @@ from urllib.parse import parse_qs
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
-
-from issuer.serving.limits import Limits
-from issuer.serving.process import Server, bound
 
 Sign = Callable[[bytes], bytes]
 ISSUER = "https://issuer.example/oauth2/realms/root"
@@ -88,9 +83,10 @@ def _base64(data: bytes) -> bytes:
     return urlsafe_b64encode(data).rstrip(b"=")
 
 
-if "REALMINT_BENCH_SECRET" in os.environ:
-    application = Core(os.environ["REALMINT_BENCH_SECRET"])
+def make() -> Core:
+    """For `python serve.py --app bench.core:make`."""
+    return Core(os.environ["BENCH_SECRET"])
 
-if __name__ == "__main__":
-    limits = Limits()
-    Server(bound("127.0.0.1", int(sys.argv[1]), limits), lambda: application, int(sys.argv[2]), limits).run()
+
+if "BENCH_SECRET" in os.environ:
+    application = make()

@@ -1,4 +1,4 @@
-"""What anybody may fetch under granian, two workers: JWKS and status list, anew and where nothing changed (304)."""
+"""What anybody may fetch under `make serve`, two workers: JWKS, status list, and where nothing changed (304)."""
 
 import json
 from base64 import urlsafe_b64decode
@@ -14,7 +14,7 @@ ALG = "ES256"
 
 
 def targets(servers: Servers) -> Iterator[Target]:
-    ours = servers.granian(2)
+    ours = servers.ours(2)
     body = load.token(ours.token_request(ALG), ALG).split(".")[1]
     status = json.loads(urlsafe_b64decode(body + "=="))["status"]["status_list"]["uri"]
     jwks = ours.address(ALG, "connect/jwk_uri")

@@ -1,4 +1,4 @@
-"""A token introspected by its client under granian, two workers, on SQLite and on PostgreSQL."""
+"""A token introspected by its client under `make serve`, two workers, on SQLite and on PostgreSQL."""
 
 from collections.abc import Iterator
 from urllib.parse import urlencode
@@ -14,7 +14,7 @@ ALG = "ES256"
 
 
 def targets(servers: Servers, run: Run) -> Iterator[Target]:
-    yield _target("SQLite", servers.granian(2))
+    yield _target("SQLite", servers.ours(2))
     on_postgresql = servers.on_postgresql(2)
     if on_postgresql is None:
         run.skip(PART, "PostgreSQL", "no initdb on the PATH or in /usr/lib/postgresql (apt-get install postgresql)")

@@ -12,7 +12,18 @@ from typing import Any
 from cryptography.hazmat.backends.openssl.backend import backend
 
 ROOT = Path(__file__).parent.parent
-OURS = ("Authlib", "Flask", "Werkzeug", "cryptography", "granian", "gunicorn", "joserfc", "PyJWT", "SQLAlchemy")
+OURS = (
+    "Authlib",
+    "Flask",
+    "Werkzeug",
+    "cryptography",
+    "gunicorn",
+    "httptools",
+    "joserfc",
+    "PyJWT",
+    "SQLAlchemy",
+    "uvloop",
+)
 
 
 def described() -> dict[str, Any]:

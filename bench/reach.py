@@ -27,7 +27,7 @@ class Goal:
 
 
 RATE, TIME = "per_second", "us"
-TWO = f"realmint, {served.name('granian', 2)}"
+TWO = f"realmint, {served.name('make serve', 2)}"
 
 
 def _in_process() -> Iterator[Goal]:

@@ -1,4 +1,4 @@
-"""Tokens through granian as `make serve` has it and gunicorn, with one worker and two, and the bare core with two."""
+"""Tokens through `make serve` and gunicorn's gthread, with one worker and two, and the bare core with two."""
 
 import secrets
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ def name(server: str, workers: int) -> str:
 
 
 def targets(servers: Servers) -> Iterator[Target]:
-    for server, start in (("granian", servers.granian), ("gunicorn", servers.gunicorn)):
+    for server, start in (("make serve", servers.ours), ("gthread", servers.gthread)):
         for workers in WORKERS:
             ours, who = start(workers), f"realmint, {name(server, workers)}"
             for alg in ALGS:

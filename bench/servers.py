@@ -51,14 +51,15 @@ class Servers:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def granian(self, workers: int) -> Ours:
-        return self._ours("granian", workers)
+    def ours(self, workers: int) -> Ours:
+        """What `make serve` starts."""
+        return self._ours("ours", workers)
 
-    def gunicorn(self, workers: int) -> Ours:
-        return self._ours("gunicorn", workers)
+    def gthread(self, workers: int) -> Ours:
+        return self._ours("gthread", workers)
 
     def on_postgresql(self, workers: int) -> Ours | None:
-        """granian on a PostgreSQL of its own; None where there is none."""
+        """What `make serve` starts, on a PostgreSQL of its own; None where there is none."""
         binaries = postgres.find_binaries()
         if binaries is None:
             return None
@@ -68,14 +69,16 @@ class Servers:
         deployment = Deployment(self.folder / "postgresql", DATABASE_URL=url, KEK=kek)
         deployment.run("db upgrade")
         deployment.run("realms create /")
-        return self._serving("granian", workers, deployment, _filled(deployment))
+        return self._serving("ours", workers, deployment, _filled(deployment))
 
     def cores(self, workers: int, secret: str) -> Iterator[tuple[str, str]]:
-        """Where the bare core is served: by our server, and by granian as it comes."""
-        for name in ("granian", "granian as it comes"):
-            deployment = Deployment(self.folder / f"core, {name}", BENCH_SECRET=secret)
-            if name == "granian":
-                command = [sys.executable, "-m", "bench.core", str(deployment.port), str(workers)]
+        """Where the bare core is served: as `make serve` does, and by granian, which is compiled."""
+        for name in ("make serve", "granian"):
+            deployment = Deployment(self.folder / f"core, {name}")
+            deployment.environ["BENCH_SECRET"] = secret
+            if name == "make serve":
+                where = ["--bind", f"127.0.0.1:{deployment.port}", "--workers", str(workers)]
+                command = [sys.executable, "serve.py", *where, "--app", "bench.core:make"]
             else:
                 where = ["--host", "127.0.0.1", "--port", str(deployment.port), "--workers", str(workers)]
                 command = [str(BIN / "granian"), "--interface", "wsgi", *where, "bench.core:application"]

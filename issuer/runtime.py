@@ -19,6 +19,7 @@ from issuer.secret_checks.verifier import SecretVerifier
 from issuer.settings import Settings
 from issuer.storage.engine import Database
 from issuer.storage.revision import SchemaMissing
+from issuer.waiting import about_to_wait
 from keys import store as key_store
 from keys.sealing import Sealer, SealingError, forbid_core_dumps, read_own_kek_file
 from realmint.protocol import Clock, Monotonic
@@ -83,6 +84,7 @@ class Runtime:
         """
         if self._booted:
             return
+        about_to_wait()
         with self._boot_lock:
             if self._booted:
                 return

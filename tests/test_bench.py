@@ -71,7 +71,7 @@ def test_without_wrk_requests_are_skipped_and_that_is_said(tmp_path: Path):
     assert "served, all of it: no wrk on the PATH" in run.stdout
 
 
-def test_the_bare_core_signs_tokens_under_our_server_and_under_granian_as_it_comes():
+def test_the_bare_core_signs_tokens_under_our_server_and_under_granian():
     with Servers() as servers:
         for _, base in servers.cores(1, "a secret"):
             for alg in ALGS:

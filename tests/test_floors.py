@@ -111,6 +111,7 @@ FLOORS: list[tuple[str, set[str], set[str]]] = [
     ("issuer.clients", {"realmint.protocol", "issuer.secrets", "issuer.setting", "issuer.slots"}, set()),
     ("issuer.plugins", set(), set()),
     ("issuer.peer", set(), set()),
+    ("issuer.waiting", set(), set()),
     ("issuer.log", {"realmint.protocol"}, set()),
     ("issuer.refusals", set(), {"authlib"}),
     ("issuer.form", {"realmint.protocol", "issuer.refusals"}, set()),
@@ -118,7 +119,7 @@ FLOORS: list[tuple[str, set[str], set[str]]] = [
     ("issuer.encoding", set(), {"orjson"}),
     ("issuer.answer", {"issuer.encoding"}, set()),
     ("issuer.counts", {"realmint.protocol"}, set()),
-    ("issuer.secret_checks", {"realmint.protocol", "issuer.secrets", "issuer.log", "issuer.secret_checks"}, set()),
+    ("issuer.secret_checks", {"realmint.protocol", "issuer.secrets", "issuer.log", "issuer.waiting", "issuer.secret_checks"}, set()),
     ("issuer.revocation_limit", {"issuer.secret_checks"}, set()),
     ("issuer.client_auth", {"realmint.protocol", "keys", "issuer.values", "issuer.client_auth"}, {"authlib"}),
     ("issuer.tokens", {"realmint.protocol", "keys", "issuer.values", "issuer.tokens"}, set()),
@@ -130,10 +131,10 @@ FLOORS: list[tuple[str, set[str], set[str]]] = [
     # The name of a database's host is looked up within a time, as that of an issuer is by its verifiers.
     ("issuer.storage.hosts", {"realmint.protocol", "realmint.lookups"}, {"sqlalchemy"}),
     ("issuer.storage.postgresql", {"realmint.protocol", "realmint.lookups", "issuer.storage"}, {"sqlalchemy"}),
-    ("issuer.storage", {"realmint.protocol", "keys", "issuer.values", "issuer.storage"}, {"sqlalchemy", "alembic"}),
+    ("issuer.storage", {"realmint.protocol", "keys", "issuer.values", "issuer.waiting", "issuer.storage"}, {"sqlalchemy", "alembic"}),
     (
         "issuer.registry",
-        {"realmint.protocol", "keys", "issuer.values", "issuer.log", "issuer.secret_checks", "issuer.storage", "issuer.registry"},
+        {"realmint.protocol", "keys", "issuer.values", "issuer.log", "issuer.waiting", "issuer.secret_checks", "issuer.storage", "issuer.registry"},
         {"sqlalchemy"},
     ),
     (
@@ -151,20 +152,20 @@ FLOORS: list[tuple[str, set[str], set[str]]] = [
     ("issuer.errors", {"keys", "issuer.values", "issuer.storage", *FRAMED}, {"authlib", "werkzeug"}),
     (
         "issuer.doors",
-        {"issuer.values", "issuer.answer", "issuer.counts", "issuer.peer", "issuer.runtime", "issuer.errors", "issuer.endpoints", "issuer.doors"},
+        {"issuer.values", "issuer.answer", "issuer.counts", "issuer.peer", "issuer.waiting", "issuer.runtime", "issuer.errors", "issuer.endpoints", "issuer.doors"},
         {"flask", "werkzeug"},
     ),
     ("issuer.serving.limits", set(), set()),
-    ("issuer.serving.environ", {"issuer.serving.limits"}, set()),
-    ("issuer.serving.looks", {"realmint.protocol", "issuer.log"}, set()),
-    ("issuer.serving.unread", {"realmint.protocol", "issuer.log", "issuer.serving.looks"}, set()),
-    ("issuer.serving.stage", {"realmint.protocol", "issuer.log", "issuer.answer", "issuer.request", "issuer.serving"}, set()),
-    ("issuer.serving", {"realmint.protocol", "issuer.runtime", "issuer.serving"}, {"flask", "granian"}),
+    ("issuer.serving.environ", set(), set()),
+    ("issuer.serving.threads", {"realmint.protocol", "issuer.log"}, set()),
+    ("issuer.serving.wsgi", {"issuer.log", "issuer.answer", "issuer.serving"}, set()),
+    ("issuer.serving.connection", {"issuer.request", "issuer.serving"}, {"httptools"}),
+    ("issuer.serving", {"realmint.protocol", "issuer.log", "issuer.waiting", "issuer.serving"}, {"gunicorn", "uvloop"}),
     ("issuer.cli.tokens", {"realmint.protocol", "realmint.transport", "keys", "issuer"}, {"click"}),
     ("issuer.cli", {"realmint.protocol", "keys", "issuer"}, {"flask", "sqlalchemy", "click"}),
     ("issuer", {"realmint.protocol", "keys", "issuer"}, {"flask", "werkzeug", "authlib", "sqlalchemy", "click"}),
     ("app", {"issuer", "keys", "realmint.protocol"}, {"flask", "click"}),
-    ("serve", {"issuer.cli", "issuer.serving"}, {"flask", "click"}),
+    ("serve", {"issuer.serving"}, {"gunicorn", "click"}),
 ]  # fmt: skip
 VALUES = {
     "issuer.settings", "issuer.setting", "issuer.realms", "issuer.clients", "issuer.secrets", "issuer.slots", "issuer.opaque", "issuer.plugins",
@@ -249,6 +250,7 @@ def test_every_module_is_read_by_another_or_by_a_program() -> None:
     doors = {
         "app",
         "serve",
+        "issuer.serving.worker",  # gunicorn.conf.py names it
         "realmint.__main__",
         "realmint.testing.pytest_plugin",
         "realmint.flask",

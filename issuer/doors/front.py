@@ -17,6 +17,7 @@ from issuer.doors.edge import NOSNIFF, NOT_STORED, WSGI, arrival, encoded, respo
 from issuer.doors.translation import Translation
 from issuer.endpoints.endpoint import Endpoint, Services
 from issuer.runtime import Runtime
+from issuer.waiting import about_to_wait
 
 REMEMBERED = 20_000
 """Addresses whose way is known, each of a realm or a list that there is: a few for each realm in use."""
@@ -70,6 +71,8 @@ class Front:
         if way is None or encoded(environ) or "HTTP_UPGRADE" in environ:
             return self._hand_on(environ, start_response)
         endpoint, realm_path, variables = way
+        if endpoint.waits:
+            about_to_wait()
         private = endpoint.private
         conditional: WSGI | None = None
         try:
@@ -114,6 +117,7 @@ class Front:
 
     def _hand_on(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """The first request too, whatever it is: with it Flask is set up, and what it was given is known."""
+        about_to_wait()
         answered = self.behind(environ, start_response)
         if not self._asked:
             self._open = self._as_made()

@@ -47,7 +47,8 @@ class Endpoint:
     `suffix` may name variables, as in `/status/{list}`: whatever stands there, up to the next slash, is the view's to
     check. `private`: its answers, good or bad, are stored nowhere (RFC 6749 section 5.1). `at_origin`: it is also found
     between the origin and the path of the issuer (RFC 8414 section 3.1). `framed`: makes the class of Authlib's that
-    answers it, under its own ENDPOINT_NAME.
+    answers it, under its own ENDPOINT_NAME. `waits`: it never answers well without the store, so that nothing of it is
+    begun where nobody may wait.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Endpoint:
     private: bool = False
     at_origin: bool = False
     framed: Callable[[Services], TokenEndpoint] | None = None
+    waits: bool = False
 
 
 def presented_token(asked: ClientRequest) -> str:

@@ -104,4 +104,6 @@ def _metadata(addresses: Addresses, _realm: Realm) -> Mapping[str, object]:
     return {"introspection_endpoint": addresses.endpoint(_SUFFIX), **client_auth.metadata("introspection")}
 
 
-ENDPOINT = Endpoint("introspection", _SUFFIX, ("POST",), _view, _metadata, private=True, framed=Introspection)
+ENDPOINT = Endpoint(
+    "introspection", _SUFFIX, ("POST",), _view, _metadata, private=True, framed=Introspection, waits=True
+)

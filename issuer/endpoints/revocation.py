@@ -83,4 +83,4 @@ def _metadata(addresses: Addresses, _realm: Realm) -> Mapping[str, object]:
     return {"revocation_endpoint": addresses.endpoint(_SUFFIX), **client_auth.metadata("revocation")}
 
 
-ENDPOINT = Endpoint("revocation", _SUFFIX, ("POST",), _view, _metadata, private=True, framed=Revocation)
+ENDPOINT = Endpoint("revocation", _SUFFIX, ("POST",), _view, _metadata, private=True, framed=Revocation, waits=True)

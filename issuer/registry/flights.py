@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
+from issuer.waiting import about_to_wait
 from realmint.protocol.fork import in_forked_child
 
 Key = TypeVar("Key", bound=Hashable)
@@ -37,6 +38,7 @@ class Flights(Generic[Key]):
         patience: seconds to wait for another. Raises NotDone for another's fault, and in the thread that did it what
         `work` raises.
         """
+        about_to_wait()
         with self._lock:
             flight = self._flights.get(key)
             leads = flight is None

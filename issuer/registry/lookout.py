@@ -11,6 +11,7 @@ from issuer import log
 from issuer.registry.cache import Change
 from issuer.storage.changes import Moment
 from issuer.storage.engine import STORE_ERRORS
+from issuer.waiting import about_to_wait
 from realmint.protocol import Monotonic
 from realmint.protocol.fork import in_forked_child
 
@@ -154,6 +155,7 @@ class Lookout:
 
     def _begin(self) -> _Flight | None:
         """Looks, unless somebody is at it: then it is their look that is returned."""
+        about_to_wait()
         with self._lock:
             under_way = self._flight
             if under_way is not None:

@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from issuer.waiting import about_to_wait
+
 _SLOTS = 65536
 _KEY_BYTES = 16
 _SLOT = struct.Struct("<II")  # minute, count in it
@@ -131,6 +133,7 @@ class FileCounters:
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
+                about_to_wait()  # nothing was counted yet
                 time.sleep(0.001)
         else:
             raise BlockingIOError(errno.EAGAIN, "another process holds the lock")

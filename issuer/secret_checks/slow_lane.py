@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from issuer.secrets import TooManyAttempts
+from issuer.waiting import about_to_wait
 from realmint.protocol.fork import in_forked_child
 from realmint.protocol.threads import NoThread, StartThread, start_daemon
 
@@ -53,6 +54,7 @@ class SlowLane:
 
     def run(self, origin: str, work: Callable[[], Result]) -> Result:
         """What `work` returns or raises, once it was the turn of `origin`. Raises TooManyAttempts."""
+        about_to_wait()
         check = _Check(work)
         with self._guard:
             self._enter(origin, check)

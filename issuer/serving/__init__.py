@@ -1,7 +1,10 @@
-"""The production server: granian's sockets and HTTP parser, and in front of the application what it leaves open.
+"""The production server: gunicorn's processes, and in each a worker of ours, one thread that answers everybody.
 
-limits: every bound and time there is. process: the main process and its workers. stage: a request before the
-application sees it, read whole within a time. environ: what WSGI makes of its head, or why it is refused.
-unread: answers that nobody takes. looks: how both look again. Nothing else of the program knows which server it runs
-under.
+What is at hand, as nearly every token is, it answers itself; what has to wait for something (issuer/waiting.py) is done
+in one of some other threads. No thread ever waits for a client.
+
+limits: every bound and time there is. worker: what gunicorn starts in each process. connection: one client's, from its
+first byte to its last. environ: what WSGI makes of the head of a request, or why it is refused. wsgi: the application
+is called, and what it says becomes bytes. threads: those that may wait. Nothing else of the program knows which server
+it runs under.
 """

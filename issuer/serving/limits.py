@@ -1,4 +1,4 @@
-"""What the production server allows, all of it said here: docs/operating.md explains the figures."""
+"""What the production server allows, said here or in gunicorn.conf.py; docs/operating.md explains the figures."""
 
 import resource
 from dataclasses import dataclass
@@ -12,29 +12,25 @@ class TooFewDescriptors(Exception):
 class Limits:
     """Of one worker. Times are in seconds, sizes in bytes."""
 
-    threads: int = 32
-    """Most that answer at a time; slow checks of secrets may fill three quarters of them, status lists that are being
-    made an eighth. None of them ever waits for a client: a request gets one when it is there whole."""
     connections: int = 2048
     """Most that are open; whoever comes later waits in the backlog. Each is a descriptor."""
     backlog: int = 1024
     """Connections that the kernel holds until one of the workers takes them."""
     head_seconds: int = 15
-    """For a whole head, from the connection's or the last answer's end on: the keep-alive time as well. Longer than
-    `unread_seconds`, since of a connection that was closed the kernel goes on to deliver what stands in it, for
-    minutes, and only one that is open can be reset."""
+    """For a whole head, from the connection's or the last answer's end on: the keep-alive time as well."""
     body_seconds: int = 10
     """From the head's end to the body's."""
     unread_seconds: int = 10
-    """How long an answer may stand in the socket while its reader takes less than `unread_rate`."""
+    """How long an answer may stand in the socket while its reader takes less than `unread_rate`; also how long a
+    connection whose last answer was sent is waited for to be closed by its other side."""
     unread_rate: int = 1024
     """Bytes a second."""
-    stop_seconds: int = 30
-    """What runs may take to end after SIGTERM; then the process is killed."""
-    head_buffer: int = 64 * 1024
-    """Of a connection: a head that does not fit is refused, and no more than this is held unread of what follows."""
-    send_buffer: int = 64 * 1024
-    """Of a connection in the kernel, which doubles it."""
+    head_size: int = 64 * 1024
+    """Of a head that is not there whole: no more is held."""
+    chunked_size: int = 1024 * 1024
+    """Of a body in chunks, with all that frames it."""
+    buffer: int = 64 * 1024
+    """Of a connection in the kernel, each way, which doubles it: it would hold megabytes for each that nobody reads."""
     request_line: int = 4094
     fields: int = 64
     field_size: int = 8190

@@ -20,6 +20,7 @@ from issuer.storage import postgresql
 from issuer.storage.revision import SCHEMA, SchemaMissing
 from issuer.storage.rows import read_json
 from issuer.storage.tables import change_head
+from issuer.waiting import about_to_wait
 from realmint.protocol import Clock, system_clock
 from realmint.protocol.fork import in_forked_child
 
@@ -67,6 +68,7 @@ class Database:
         within: how long one statement may take, in seconds, on PostgreSQL; `read_seconds` without it. once: for a
         single statement, which has such a view by itself: no transaction is begun, and none waited for to end.
         """
+        about_to_wait()
         if self.is_sqlite and self._file() is None:
             raise self._missing(None)
         with self.engine.connect() as connection:
@@ -84,6 +86,7 @@ class Database:
 
         within: how long one statement may take, in seconds, on PostgreSQL.
         """
+        about_to_wait()
         with self.engine.connect() as connection:
             connection.execution_options(realmint_write=True, **{postgresql.SECONDS_OPTION: within})
             with connection.begin():

@@ -211,7 +211,7 @@ def test_the_image_is_built_with_the_real_installer_and_its_environment_holds_no
     installed = {
         path.name.partition("-")[0].lower() for path in root.glob("srv/venv/lib/python3.*/site-packages/*.dist-info")
     }
-    assert {"flask", "granian", "gunicorn", "psycopg", "realmint", "sqlalchemy"} <= installed
+    assert {"flask", "gunicorn", "httptools", "psycopg", "realmint", "sqlalchemy", "uvloop"} <= installed
     assert not {"pip", "setuptools", "wheel", "hatchling", "pytest"} & installed
     container = Container(tmp_path / "run", root)
     with container.running():
@@ -393,8 +393,8 @@ def test_the_unit_starts_says_that_it_is_ready_reloads_and_stops(
             subprocess.run(shlex.split(reload), check=True)
             until(
                 lambda: (
-                    "HUP signal received" in deployment.log.read_text()
-                    and deployment.log.read_text().count("Stopped old worker") == 2
+                    "Handling signal: hup" in deployment.log.read_text()
+                    and deployment.log.read_text().count("Worker exiting") == 2
                 )
             )
             until(lambda: deployment.answers("/readyz"))

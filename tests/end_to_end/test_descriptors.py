@@ -27,7 +27,7 @@ def busy(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-@pytest.mark.parametrize("name", ["granian", "gunicorn"])
+@pytest.mark.parametrize("name", ["ours", "gthread"])
 def test_with_fewer_descriptors_than_connections_nobody_is_lost_and_nothing_ends(tmp_path: Path, name: str) -> None:
     deployment = Deployment(tmp_path)
     limit = "--nofile=300:300"

@@ -57,8 +57,8 @@ def test_209_from_its_first_line_to_its_last_it_writes_json_where_json_is_asked_
     lines = told(deployment)
     said = " ".join(str(line.get("message")) for line in lines)
     for part in (
-        "Starting granian", "Listening at: http://127.0.0.1", "Spawning worker-1", "Unexpected exit from worker-1",
-        "Respawning worker-1", "Shutting down granian", "two lines of a pool", "UserWarning: old ways",
+        "Starting gunicorn", "Listening at: http://127.0.0.1", "Booting worker with pid", "was sent SIGKILL",
+        "Shutting down: Master", "two lines of a pool", "UserWarning: old ways",
     ):  # fmt: skip
         assert part in said, said
     assert "chatter" not in said
@@ -115,7 +115,7 @@ def test_sigterm_waits_for_nobody_longer_than_it_gives_a_body(tmp_path: Path) ->
             server.send_signal(signal.SIGTERM)
             assert server.wait(25) == 0
         assert time.monotonic() - started < 20
-    assert "Killing" not in deployment.log.read_text()
+    assert "SIGKILL" not in deployment.log.read_text()
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
@@ -124,7 +124,7 @@ def test_a_signal_to_all_of_them_is_no_unexpected_end(tmp_path: Path, name: str)
     with deployment.production("--workers 2") as server:
         os.killpg(server.pid, getattr(signal, name))
         assert server.wait(20) == 0
-    assert "Unexpected" not in deployment.log.read_text()
+    assert "was sent" not in deployment.log.read_text()
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_a_worker_that_is_told_to_stop_before_it_serves_stops(tmp_path: Path) ->
     with deployment.log.open("wb") as log:
         server = subprocess.Popen(command, cwd=ROOT, env=deployment.environ, stdout=log, stderr=log)
         try:
-            until(lambda: "Spawning worker-2" in deployment.log.read_text())
+            until(lambda: "Booting worker" in deployment.log.read_text())
             started = time.monotonic()
             server.send_signal(signal.SIGTERM)
             server.wait(20)
@@ -218,15 +218,15 @@ def test_179_what_can_never_serve_ends_the_start_before_any_worker_with_one_sent
         )  # fmt: skip
     assert ended.returncode == code, ended.stderr
     assert len([line for line in ended.stderr.splitlines() if line.startswith("Error: ")]) == 1
-    assert "Spawning worker" not in ended.stderr
+    assert "Booting worker" not in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
-def test_no_setting_of_granians_own_changes_it(tmp_path: Path) -> None:
+def test_no_setting_of_gunicorns_own_changes_it(tmp_path: Path) -> None:
     deployment = Deployment(tmp_path)
     deployment.environ |= {
-        "GRANIAN_PORT": "1", "GRANIAN_WORKERS": "7", "GRANIAN_HTTP": "2", "GRANIAN_LOG_ACCESS_ENABLED": "1",
-        "GRANIAN_URL_PATH_PREFIX": "/x", "GRANIAN_STATIC_PATH_MOUNT": "/etc", "FORWARDED_ALLOW_IPS": "*",
+        "GUNICORN_CMD_ARGS": "--workers 7 --worker-class sync --access-logfile -", "FORWARDED_ALLOW_IPS": "*",
+        "PORT": "1", "WEB_CONCURRENCY": "7",
     }  # fmt: skip
     with deployment.production("--workers 1") as server:
         assert len(workers(server)) == 1

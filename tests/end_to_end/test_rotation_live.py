@@ -17,9 +17,11 @@ SERVERS = [
     "flask run",
     "gunicorn --workers 2",
     "gunicorn --workers 4 --preload",
+    "gunicorn --workers 2 --worker-class gthread",
+    "gunicorn --workers 4 --worker-class gthread --preload",
     "gunicorn --workers 4 --worker-class sync",
     "gunicorn --workers 2 --worker-class sync --preload",
-    "granian --workers 2",
+    "serve --workers 2",
 ]
 MARGIN = 1.5
 """Seconds on top of a bound, for two busy cores."""
@@ -28,7 +30,7 @@ MARGIN = 1.5
 @contextmanager
 def serving(deployment: Deployment, server: str) -> Iterator[None]:
     program, _, options = server.partition(" ")
-    runs = {"flask": deployment.serving, "gunicorn": deployment.gunicorn, "granian": deployment.production}
+    runs = {"flask": deployment.serving, "gunicorn": deployment.gunicorn, "serve": deployment.production}
     with runs[program](options):
         yield
 

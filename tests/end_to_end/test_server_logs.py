@@ -52,7 +52,7 @@ def test_209_from_its_first_line_to_its_last_gunicorn_writes_json_where_json_is_
     tmp_path: Path, options: str
 ) -> None:
     deployment = Deployment(tmp_path, LOG_FORMAT="json")
-    with deployment.gunicorn(options) as server:
+    with deployment.gthread(options) as server:
         assert sent(deployment, b"GET /healthz HTTP/1.1\r\nHost: x\r\nX_User: a\r\n\r\n").startswith(b"HTTP/1.1 400 ")
         (worker,) = children(server.pid)
         os.kill(worker, signal.SIGSTOP)
@@ -71,7 +71,7 @@ def test_209_from_its_first_line_to_its_last_gunicorn_writes_json_where_json_is_
 @pytest.mark.parametrize("style", ["text", "json"])
 def test_209_warnings_other_loggers_and_failed_threads_are_lines_of_the_same_form(tmp_path: Path, style: str) -> None:
     deployment = Deployment(tmp_path, LOG_FORMAT=style)
-    with deployment.gunicorn("--workers 1", module=OF_A_LIBRARY):
+    with deployment.gthread("--workers 1", module=OF_A_LIBRARY):
         pass
     said = deployment.log.read_text()
     assert "two lines of a pool" in said
@@ -138,7 +138,7 @@ def test_209_on_a_terminal_no_colour_is_none_too(tmp_path: Path) -> None:
 
 def test_209_a_level_is_every_loggers(tmp_path: Path) -> None:
     deployment = Deployment(tmp_path, LOG_LEVEL="WARNING")
-    with deployment.gunicorn("--workers 1"):
+    with deployment.gthread("--workers 1"):
         sent(deployment, b"GET /healthz HTTP/1.1\r\nHost: x\r\nX_User: a\r\n\r\n")
     (line,) = deployment.log.read_text().splitlines()
     assert re.match(rf"{STAMP} warning log logger=gunicorn.error pid=\d+ message=", line)
@@ -167,7 +167,7 @@ def test_209_a_level_is_every_loggers(tmp_path: Path) -> None:
 )
 def test_208_what_the_server_refuses_is_told_without_what_it_was(tmp_path: Path, line: bytes) -> None:
     deployment = Deployment(tmp_path, LOG_FORMAT="json")
-    with deployment.gunicorn("--workers 1"):
+    with deployment.gthread("--workers 1"):
         status = int(sent(deployment, line).split(b" ")[1])
         assert 400 <= status < 500 or status == 501
         until(lambda: "Invalid request from ip=127.0.0.1" in messages(deployment, "gunicorn.error"))
@@ -176,7 +176,7 @@ def test_208_what_the_server_refuses_is_told_without_what_it_was(tmp_path: Path,
 
 def test_an_error_log_in_a_file_has_the_same_form(tmp_path: Path) -> None:
     deployment = Deployment(tmp_path, LOG_FORMAT="json")
-    with deployment.gunicorn(f"--workers 1 --error-logfile {tmp_path / 'errors.log'}"):
+    with deployment.gthread(f"--workers 1 --error-logfile {tmp_path / 'errors.log'}"):
         pass
     lines = [json.loads(line) for line in (tmp_path / "errors.log").read_text().splitlines()]
     assert any("Listening at" in line["message"] for line in lines)
@@ -188,14 +188,14 @@ def test_a_server_leaves_nothing_in_the_home_folder_and_opens_no_door_beside_its
     for name, variable in (("home", "HOME"), ("runtime", "XDG_RUNTIME_DIR")):
         (tmp_path / name).mkdir(mode=0o700)
         deployment.environ[variable] = str(tmp_path / name)
-    with deployment.gunicorn("--workers 1"):
+    with deployment.gthread("--workers 1"):
         assert deployment.answers("/readyz")
         assert list((tmp_path / "home").iterdir()) == []
         assert list((tmp_path / "runtime").iterdir()) == []
         sockets = Path("/proc/net/unix").read_text()
         assert str(tmp_path) not in sockets
     del deployment.environ["XDG_RUNTIME_DIR"]
-    with deployment.gunicorn("--workers 1"):
+    with deployment.gthread("--workers 1"):
         assert list((tmp_path / "home").iterdir()) == []
 
 
@@ -204,7 +204,7 @@ def test_19_a_header_with_an_underscore_is_refused_by_the_production_server(
     tmp_path: Path, name: str, status: int
 ) -> None:
     deployment = Deployment(tmp_path)
-    with deployment.gunicorn("--workers 1"):
+    with deployment.gthread("--workers 1"):
         answer = urllib3.request("GET", f"{deployment.base_url}/healthz", headers={name: "x"}, timeout=10)
         assert answer.status == status
     said = deployment.log.read_text()
@@ -226,6 +226,6 @@ def test_18_the_production_server_refuses_what_is_too_much_with_its_own_status(
     tmp_path: Path, head: bytes, status: int
 ) -> None:
     deployment = Deployment(tmp_path)
-    with deployment.gunicorn("--workers 1"):
+    with deployment.gthread("--workers 1"):
         answer = sent(deployment, head)
         assert int(answer.split(b" ")[1]) == status

@@ -55,7 +55,7 @@ def node(tmp_path: Path) -> Iterator[Node]:
     return Node(tmp_path)
 
 
-@pytest.mark.parametrize("server", ["granian", "gunicorn"])
+@pytest.mark.parametrize("server", ["ours", "gthread"])
 def test_46_a_right_imported_secret_passes_on_workers_that_never_saw_it_while_its_client_is_being_guessed_at(
     node: Node, server: str
 ) -> None:
@@ -79,7 +79,7 @@ def test_46_200_what_one_worker_verified_counts_for_all_that_were_forked_with_it
         assert [node.ask("old", PASSWORD, GUESSER) for _ in range(40)] == [200] * 40
 
 
-@pytest.mark.parametrize("server", ["granian", "gunicorn"])
+@pytest.mark.parametrize("server", ["ours", "gthread"])
 @pytest.mark.parametrize(
     ("seconds", "bound"),
     [

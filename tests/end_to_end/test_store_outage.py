@@ -2,14 +2,16 @@
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 import urllib3
 
 from tests.support import postgres
 from tests.support.issuer import KEK, claims
-from tests.support.load import Load
+from tests.support.load import Load, ask
 from tests.support.process import Deployment, post, until
 from tests.support.relay import relay
 
@@ -163,3 +165,29 @@ def test_190_a_store_that_hangs_holds_up_no_token_while_what_is_held_may_be_used
     # Held up by SNAPSHOT_REFRESH each, the two threads left would have had four answers.
     assert len(meanwhile) > 20
     assert load.failed == []
+
+
+def test_190_tokens_are_issued_while_every_thread_that_may_wait_waits_for_the_store(
+    tmp_path: Path, own_postgres: postgres.Server
+) -> None:
+    url = own_postgres.url(own_postgres.create_database())
+    # Long enough that what is held may be used for all of it.
+    deployment, credentials = node_on(url, tmp_path, SNAPSHOT_REFRESH="60")
+    with deployment.production("--workers 1"):
+        token = ask(deployment.issuer(), credentials).token
+        assert introspection(deployment, token, credentials)[0] == 200
+
+        def ask_about_it() -> int:
+            body = urlencode({"token": token, "client_id": credentials[0], "client_secret": credentials[1]})
+            form = {"Content-Type": "application/x-www-form-urlencoded"}
+            path = f"{deployment.issuer()}/introspect"
+            return urllib3.request("POST", path, body=body, headers=form, timeout=40, retries=False).status
+
+        with own_postgres.hanging(), ThreadPoolExecutor(40) as asking:
+            waiting = [asking.submit(ask_about_it) for _ in range(40)]
+            with Load([deployment.issuer()], credentials, threads=2).running() as load:
+                until(lambda: len(load.answers) > 100)
+            assert {each.result() for each in waiting} == {503}
+    assert load.failed == []
+    # Where a thread was all that answers, each of them stood behind the last of those forty.
+    assert max(answer.ended - answer.started for answer in load.answers) < 1

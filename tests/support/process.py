@@ -119,19 +119,30 @@ class Deployment:
     def served_by(
         self, server: str, options: str = "--workers 1", wrap: Sequence[str] = ()
     ) -> Iterator[subprocess.Popen[bytes]]:
-        """One of the two that the documents name: `granian`, which `make serve` starts, or `gunicorn`."""
-        with {"granian": self.production, "gunicorn": self.gunicorn}[server](options, wrap=wrap) as process:
+        """One of the two that the documents name: `ours`, which `make serve` starts, or gunicorn's `gthread`."""
+        with {"ours": self.production, "gthread": self.gthread}[server](options, wrap=wrap) as process:
             yield process
+
+    @contextmanager
+    def gthread(
+        self, options: str = "--workers 2", module: str | None = None, *, wrap: Sequence[str] = ()
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """gunicorn with a worker of its own, which gives each request a thread, until the block ends."""
+        with self.gunicorn(f"--worker-class gthread {options}", module, wrap=wrap) as server:
+            yield server
 
     @contextmanager
     def gunicorn(
         self, options: str = "--workers 2", module: str | None = None, *, wrap: Sequence[str] = ()
     ) -> Iterator[subprocess.Popen[bytes]]:
         """The production server, until the block ends; `module` is the text of one that makes the application."""
+        with self.process([*wrap, *self.gunicorn_line(options, module)]) as server:
+            yield server
+
+    def gunicorn_line(self, options: str, module: str | None = None) -> list[str]:
         target = self.factory if module is None else self._target(module)
         command = [str(BIN / "gunicorn"), "--config", "gunicorn.conf.py", "--bind", f"127.0.0.1:{self.port}"]
-        with self.process([*wrap, *command, *shlex.split(options), target]) as server:
-            yield server
+        return [*command, *shlex.split(options), target]
 
     @contextmanager
     def process(
