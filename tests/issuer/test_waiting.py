@@ -3,13 +3,14 @@
 import threading
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from issuer.serving.threads import Threads
 from issuer.waiting import WouldWait, never_here
 from realmint.protocol.threads import NoThread
-from tests.support.issuer import Issuer
+from tests.support.issuer import Issuer, claims
 
 
 def refused(answer: Any) -> tuple[int, str]:
@@ -46,6 +47,18 @@ def test_what_has_to_ask_the_store_or_to_pass_through_flask_is_not_begun(issuer:
         calls[what]()
     assert issuer.introspect(svc, token).json["active"]
     assert calls[what]() is not None  # and done where there is time
+
+
+def test_a_status_list_is_made_elsewhere_and_is_at_hand_once_it_is(issuer: Issuer) -> None:
+    svc = issuer.client(options="--scope read --default-scope read")
+    uri = urlsplit(claims(issuer.token(svc))["status"]["status_list"]["uri"]).path
+    assert issuer.http.get("/healthz").status_code == 200
+    with never_here(), pytest.raises(WouldWait):
+        issuer.http.get(uri)
+    made = issuer.http.get(uri)
+    assert made.status_code == 200
+    with never_here():
+        assert issuer.http.get(uri).data == made.data
 
 
 def test_another_thread_waits_as_it_likes(issuer: Issuer) -> None:
