@@ -15,7 +15,7 @@ from issuer.slots import FIRST_LENGTH
 from issuer.storage import realms as realm_store
 from issuer.storage.changes import record_change
 from issuer.storage.engine import Database
-from issuer.storage.tables import client_secrets, clients, status_numbering, status_ranges
+from issuer.storage.tables import client_credentials, clients, status_numbering, status_ranges
 
 BATCH = 5000
 
@@ -50,7 +50,7 @@ def _add(connection: Connection, path: str, numbers: range, row_digest: bytes) -
     names = [f"c{number}" for number in numbers]
     made = insert(clients).returning(clients.c.id)  # with which SQLAlchemy sends many rows at once
     ids = connection.scalars(made, [client_row(realm.id, name) for name in names]).all()
-    insert_many(connection, client_secrets, [secret_row(client_pk, row_digest) for client_pk in ids])
+    insert_many(connection, client_credentials, [secret_row(client_pk, row_digest) for client_pk in ids])
     small = connection.scalar(select(status_numbering.c.small).where(status_numbering.c.path == path)) or 0
     rows = [_range(realm, client_pk, small + FIRST_LENGTH * n) for n, client_pk in enumerate(ids)]
     insert_many(connection, status_ranges, rows)
@@ -76,8 +76,8 @@ def secret_name(client_pk: int) -> str:
 
 
 def secret_row(client_pk: int, row_digest: bytes) -> dict[str, Any]:
-    named = {"secret_id": secret_name(client_pk), "client_pk": client_pk, "kind": str(Kind.GENERATED)}
-    return {**named, "version": 1, "digest": row_digest, "created_at": 1}
+    named = {"credential_id": secret_name(client_pk), "client_pk": client_pk, "kind": str(Kind.GENERATED)}
+    return {**named, "version": 1, "material": row_digest, "created_at": 1}
 
 
 def _range(realm: Any, client_pk: int, index: int) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from issuer.secrets import Kind, digest, generate
 from issuer.slots import FIRST_LENGTH
 from issuer.storage import schema
 from issuer.storage.changes import record_change
-from issuer.storage.tables import change_head, client_secrets, clients, realms, status_ranges
+from issuer.storage.tables import change_head, client_credentials, clients, realms, status_ranges
 from keys import store
 from keys.key import generate as generate_key
 
@@ -62,7 +62,7 @@ def load(url: str, folder: Path, realm_count: int, client_count: int) -> str:
             connection.execute(
                 clients.insert(), [crowd.client_row((n - 1) % realm_count + 1, f"c{n}") for n in numbers]
             )
-            connection.execute(client_secrets.insert(), [crowd.secret_row(n, row_digest) for n in numbers])
+            connection.execute(client_credentials.insert(), [crowd.secret_row(n, row_digest) for n in numbers])
             connection.execute(status_ranges.insert(), [range_row(n, realm_count) for n in numbers])
         progress("clients", numbers[-1], client_count, started)
     with runtime.database.change() as connection:

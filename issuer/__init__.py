@@ -2,9 +2,10 @@
 
 Configuration: settings, sources (environment and file), base_url, database_url, log; runtime: what one process works
 with.
-Values: realms, clients, secrets, setting (what a setting of a realm or a client is), slots (which index a token has),
-opaque (tokens that say nothing).
-Stored: storage. Held for the warm path: registry. Whether a presented secret is right: secret_checks.
+Values: realms, clients, secrets and credentials of other kinds, setting (what a setting of a realm or a client is),
+slots (which index a token has), opaque (tokens that say nothing).
+Stored: storage. Held for the warm path: registry. Whether a presented secret is right: secret_checks. Keys that are
+fetched from elsewhere: outside.
 A request: form and request (what arrived, read strictly), peer (who sent it), answer, encoding (JSON), refusals and
 errors (how a refusal becomes one), counts (what happened how often), revocation_limit (how many tokens may be revoked
 in a second), waiting (where nobody may wait).

@@ -1,12 +1,16 @@
 """A client: a machine that authenticates (RFC 6749 section 2). Its repr shows names, never secrets."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
+from issuer.credentials import Credential, Proof
 from issuer.secrets import Secret
 from issuer.setting import Kind, defaults_of, setting
 from issuer.slots import SlotRange
+
+AnyProof = TypeVar("AnyProof", bound=Proof)
 
 INTROSPECT_ALL = "am-introspect-all-tokens"
 MARKERS = frozenset({INTROSPECT_ALL})
@@ -53,8 +57,8 @@ CLIENT_DEFAULTS = defaults_of(ClientSettings)
 class Client(ClientSettings):
     """A client as it is stored.
 
-    `secret_salt` is for its imported secrets. `ranges`: what each of its credentials draws from; one without is of no
-    use.
+    `secret_salt` is for its imported secrets. `credentials`: those that are no secrets. `ranges`: what each of its
+    credentials draws from, secrets and others; one without is of no use.
     """
 
     id: int
@@ -65,7 +69,14 @@ class Client(ClientSettings):
     last_used_at: int | None
     secret_salt: bytes = field(repr=False, default=b"")
     secrets: tuple[Secret, ...] = field(repr=False, default=())
+    credentials: tuple[Credential, ...] = field(repr=False, default=())
     ranges: Mapping[str, SlotRange] = field(repr=False, default_factory=dict)
+
+    def proofs(self, kind: type[AnyProof], now: int) -> Iterator[tuple[Credential, AnyProof]]:
+        """Its credentials of one kind that may be used at `now`, each with what it is about."""
+        for credential in self.credentials:
+            if isinstance(credential.proof, kind) and credential.live(now):
+                yield credential, credential.proof
 
     def check_grant_type(self, grant_type: str) -> bool:
         """Whether this client may use a grant; Authlib's ClientCredentialsGrant asks (RFC 6749 section 5.2)."""

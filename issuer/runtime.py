@@ -10,6 +10,9 @@ from sqlalchemy import URL
 from issuer.admin import first_start
 from issuer.admin.change import Administration
 from issuer.counts import Happened
+from issuer.outside.addresses import Guarded
+from issuer.outside.key_sources import OutsideKeys
+from issuer.outside.transport import Outside
 from issuer.registry.marks import Marks
 from issuer.registry.view import Registry, RegistryMeasures
 from issuer.revocation_limit import RevocationLimit
@@ -23,6 +26,7 @@ from issuer.waiting import about_to_wait
 from keys import store as key_store
 from keys.sealing import Sealer, SealingError, forbid_core_dumps, read_own_kek_file
 from realmint.protocol import Clock, Monotonic
+from realmint.protocol import monotonic as system_monotonic
 from realmint.protocol.fork import in_forked_child
 
 
@@ -40,6 +44,7 @@ class Runtime:
     """Built by create_app(); opens nothing and writes nothing until it is asked to."""
 
     def __init__(self, settings: Settings, clock: Clock, monotonic: Monotonic) -> None:
+        """Where a clock is handed in, time passes only when told, and no thread fetches ahead of anybody."""
         # The settings hold key-encryption keys already, and a command may read a private half before it needs one.
         forbid_core_dumps()
         self.settings = settings
@@ -49,12 +54,16 @@ class Runtime:
         self.verifier = SecretVerifier()
         self.failures = FailureLimit(settings.instance_path / "failures", settings.auth_failures_per_minute)
         self.revocations = RevocationLimit(settings.instance_path / "revocations")
+        self.addresses_outside = Guarded(settings.internal_hosts)
+        fetched = Outside(self.addresses_outside)
+        self.outside = OutsideKeys(fetched, clock, monotonic, background=monotonic is system_monotonic)
         self.registry = Registry(
             self.database,
             self.sealer,
             self.verifier,
             self.failures,
             Marks(self.database),
+            self.outside,
             base_url=settings.base_url,
             policy=settings.policy,
             clock=clock,

@@ -1,6 +1,7 @@
 """Settings: frozen, read once from the environment and a file, all faults reported in one message."""
 
 import ipaddress
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,7 +29,7 @@ _POLICY = {
 }
 NAMES = frozenset({
     "BASE_URL", "DATABASE_URL", "KEK_FILE", "KEK", "ALLOW_HTTP", "AUTH_FAILURES_PER_MINUTE", "TRUSTED_PROXIES",
-    "LOG_LEVEL", "LOG_FORMAT", *_POLICY,
+    "INTERNAL_HOSTS", "LOG_LEVEL", "LOG_FORMAT", *_POLICY,
 })  # fmt: skip
 
 
@@ -53,6 +54,8 @@ class Settings:
     policy: RotationPolicy = field(default_factory=RotationPolicy)
     auth_failures_per_minute: int = 60
     trusted_proxies: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
+    internal_hosts: frozenset[str] = frozenset()
+    """Hosts, `name` or `name:port`, whose keys may be fetched though they are in a private network."""
     log_level: str = "INFO"
     log_format: str = "text"
 
@@ -100,6 +103,7 @@ class Settings:
             policy=policy,
             auth_failures_per_minute=reader.read("AUTH_FAILURES_PER_MINUTE", _count, cls.auth_failures_per_minute),
             trusted_proxies=reader.read("TRUSTED_PROXIES", _networks, ()),
+            internal_hosts=reader.read("INTERNAL_HOSTS", _hosts, frozenset()),
             log_level=reader.read("LOG_LEVEL", _one_of(_LOG_LEVELS), cls.log_level),
             log_format=reader.read("LOG_FORMAT", _one_of(_LOG_FORMATS), cls.log_format),
         )
@@ -148,6 +152,18 @@ def _count(text: str) -> int:
 
 def _networks(text: str) -> tuple[Any, ...]:
     return tuple(ipaddress.ip_network(part.strip()) for part in text.split(","))
+
+
+def _hosts(text: str) -> frozenset[str]:
+    hosts = [part.strip().lower() for part in text.split(",")]
+    if not all(_HOST.fullmatch(host) for host in hosts):
+        raise ValueError("must be host names or addresses, each with a port or without, separated by commas")
+    return frozenset(
+        host.strip("[]") if host.endswith("]") else host.replace("[", "").replace("]", "") for host in hosts
+    )
+
+
+_HOST = re.compile(r"(?:[a-z0-9][a-z0-9._-]*|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 
 
 def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:

@@ -185,6 +185,25 @@ def from_jwk(jwk: Mapping[str, Any], alg: str | None, kid: str | None = None) ->
     return material
 
 
+def public_jwk_of_pem(raw: bytes) -> dict[str, Any]:
+    """The public key of a PEM file, or of a certificate in one, as a JWK. Raises KeyRefused, for a private one too.
+
+    Not checked: whether it is of a type and a size that we use, and everything a certificate says besides.
+    """
+    from cryptography import x509  # of use to one command in a hundred, and slow to load
+
+    if b"PRIVATE KEY-----" in raw:
+        raise KeyRefused("that is a private key, which nobody but its owner may have; give the public half")
+    try:
+        if b"-----BEGIN CERTIFICATE-----" in raw:
+            public: Any = x509.load_pem_x509_certificate(raw).public_key()
+        else:
+            public = serialization.load_pem_public_key(raw)
+        return dict(_wrapper(public)(public, public).as_dict(private=False))
+    except (JoseError, ValueError, TypeError, AttributeError, UnsupportedAlgorithm):
+        raise KeyRefused("the file holds no public key that can be read") from None
+
+
 def private_jwk(material: Material) -> dict[str, Any]:
     """The whole key as a JWK, private members included. For sealing only; never to be shown."""
     private: Any = serialization.load_der_private_key(material.pkcs8, password=None)

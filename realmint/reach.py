@@ -18,7 +18,8 @@ class Reach:
 
     issuer: its identifier. reach_at: scheme, host and port that take the place of the issuer's own in every address
     that is fetched. jwks_url: where its keys are, for an issuer without metadata. allow_insecure_http: http is used
-    though it leaves this machine, as inside one host or pod. Raises ValueError, which says what is wrong.
+    though it leaves this machine, as inside one host or pod. openid: its metadata is where OpenID Connect Discovery has
+    it, and its identifier may end with a slash. Raises ValueError, which says what is wrong.
     """
 
     def __init__(
@@ -27,10 +28,12 @@ class Reach:
         reach_at: str | None = None,
         jwks_url: str | None = None,
         allow_insecure_http: bool = False,
+        openid: bool = False,
     ) -> None:
+        self.openid = openid
         self.issuer, self.reach_at, self.jwks_url = issuer, reach_at, jwks_url
         self.allow_insecure_http = allow_insecure_http
-        plain = "?" not in issuer and "#" not in issuer and not issuer.endswith("/")
+        plain = "?" not in issuer and "#" not in issuer and (openid or not issuer.endswith("/"))
         at_issuer = reach_at is not None or jwks_url is not None
         # Where it is never asked under its own name, that is a name and nothing else.
         if not plain or not (is_url(issuer) if at_issuer else self._may_be_asked(issuer)):
@@ -49,7 +52,10 @@ class Reach:
             )
 
     def metadata_url(self) -> str:
-        """The name of the metadata document: the well-known part goes between host and path (RFC 8414 section 3.1)."""
+        """The name of the metadata document: the well-known part goes between host and path (RFC 8414 section 3.1), or
+        behind the path (OpenID Connect Discovery 1.0 section 4.1)."""
+        if self.openid:
+            return f"{self.issuer.removesuffix('/')}/.well-known/openid-configuration"
         parts = urlsplit(self.issuer)
         return f"{parts.scheme}://{parts.netloc}/.well-known/oauth-authorization-server{parts.path}"
 

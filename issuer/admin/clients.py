@@ -45,6 +45,7 @@ def create(
     given: Mapping[str, Any],
     actor: Actor,
     *,
+    secret: bool = True,
     imported: str | None = None,
     expires_in: int | None = None,
     hand_over: Callable[[NewSecret], None] = lambda _: None,
@@ -52,23 +53,24 @@ def create(
 ) -> NewSecret:
     """A new client with one secret: `imported`, or a generated one, which ends after `expires_in` seconds.
 
-    given: its settings. hand_over: called before the commit; where it raises, there is no client. Raises
-    RealmNotFound, ClientIdError, SecretRefused, NameTaken, ChangeRefused and what hand_over raises.
+    secret: False for one without, whose credentials are of other kinds (issuer/admin/credentials.py). given: its
+    settings. hand_over: called before the commit; where it raises, there is no client. Raises RealmNotFound,
+    ClientIdError, SecretRefused, NameTaken, ChangeRefused and what hand_over raises.
     """
     name = parse_client_id(client_id) if client_id is not None else _random_client_id()
     values = {**CLIENT_DEFAULTS, **checked(ClientSettings, given)}
     salt = secrets.new_salt()
-    prepared = secrets.prepare(imported, salt)
+    prepared = secrets.prepare(imported, salt) if secret else None
     with change(
         administration, "client_created", actor, realm_path, client_id=name, rehearse=rehearse
     ) as it:  # fmt: skip
         _check_in_realm(values, it.realm)
         client_pk = client_store.create(it.connection, it.realm.id, name, values, salt, it.now)
-        stored = secrets.store(it, client_pk, prepared, expires_in)
+        stored = secrets.store(it, client_pk, prepared, expires_in) if prepared is not None else None
         it.whole_realm = imported is not None and not it.realm.has_imported_secrets
-        it.said = {"secret_id": stored.secret_id}
+        it.said = {"secret_id": stored.secret_id if stored is not None else None}
         it.audited = dict(given)
-        made = NewSecret(stored, it.client(), it.realm, prepared.generated)
+        made = NewSecret(stored, it.client(), it.realm, prepared.generated if prepared is not None else None)
         check_names_of(it.connection, it.realm, made.client)
         hand_over(made)
     return made

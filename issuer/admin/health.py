@@ -50,7 +50,7 @@ def of_realm(administration: Administration, realm_path: str) -> list[Finding]:
     with administration.database.read() as connection:
         realm = find_realm(connection, realm_path)
         now = administration.database.now(connection)
-        found = client_store.every_with_secrets(connection, realm.id)
+        found = client_store.every_with_credentials(connection, realm.id)
         requested = scope_marks.of_realm(connection, realm.id)
     return [each for client in found for each in findings(realm, client, requested.get(client.id, set()), now)]
 

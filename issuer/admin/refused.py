@@ -50,6 +50,13 @@ class TokenNotFound(NotFound):
         super().__init__(f"that is no token that {where} signed; see flask tokens inspect")
 
 
+class CredentialNotFound(NotFound):
+    """The client has no such credential, or it is revoked already."""
+
+    def __init__(self, client_id: str, name: str) -> None:
+        super().__init__(f"{client_id} has nothing called {name}")
+
+
 class SecretNotFound(NotFound):
     """The client has no such secret, or it is revoked already."""
 

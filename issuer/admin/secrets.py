@@ -9,19 +9,25 @@ from issuer.admin.refused import ClientNotFound, SecretNotFound
 from issuer.clients import Client
 from issuer.realms import Realm
 from issuer.secrets import Kind, Secret
+from issuer.storage import credentials as credential_store
 from issuer.storage import ranges as range_store
-from issuer.storage import secrets as secret_store
 from keys.audit import Actor
 
 
 @dataclass(frozen=True)
 class NewSecret:
-    """A secret that was just made; its text is known now and never again, and not at all of an imported one."""
+    """A secret that was just made; its text is known now and never again, and not at all of an imported one. stored:
+    None for a client without."""
 
-    stored: Secret
+    stored: Secret | None
     client: Client
     realm: Realm
     secret: str | None = field(repr=False)
+
+    @property
+    def secret_id(self) -> str | None:
+        """What it is called."""
+        return self.stored.secret_id if self.stored is not None else None
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ def store(it: Change, client_pk: int, prepared: Prepared, expires_in: int | None
     """Within a change: one more secret of a client, which ends after `expires_in` seconds, and what it draws from."""
     expires_at = it.now + expires_in if expires_in is not None else None
     secret = Secret(secrets.generate_id(), prepared.kind, 1, it.now, expires_at, None, prepared.digest)
-    secret_store.add(it.connection, client_pk, secret)
+    credential_store.add_secret(it.connection, client_pk, secret)
     range_store.allot(it.connection, it.realm, client_pk, secret.secret_id)
     return secret
 
@@ -88,7 +94,9 @@ def add(
             raise ClientNotFound(client_id, realm_path)  # deleted and made anew while the digest was computed
         stored = store(it, client.id, prepared, expires_in)
         if overlap is not None:
-            secret_store.expire_others(it.connection, client.id, it.now + overlap, except_id=stored.secret_id)
+            credential_store.expire_others(
+                it.connection, client.id, it.now + overlap, (stored.secret_id,), credential_store.SECRETS
+            )
         it.whole_realm = imported is not None and not it.realm.has_imported_secrets
         it.said = {"secret_id": stored.secret_id, "expires_at": stored.expires_at, "overlap": overlap}
         client = it.client()
@@ -111,7 +119,7 @@ def revoke(
     """
     with change(administration, "secret_revoked", actor, realm_path, client_id=client_id, rehearse=rehearse) as it:
         client = it.client()
-        if not secret_store.revoke(it.connection, client.id, secret_id, it.now):
+        if not credential_store.revoke(it.connection, client.id, secret_id, it.now, credential_store.SECRETS):
             raise SecretNotFound(client_id, secret_id)
         end = range_store.drain if keep_tokens else range_store.end_of_credential
         end(it.connection, client.id, secret_id, it.now)

@@ -10,9 +10,9 @@ from issuer.admin.refused import ChangeRefused, SecretNotFound, TokenNotFound
 from issuer.clients import Client
 from issuer.realms import Realm
 from issuer.slots import Hearing
+from issuer.storage import credentials as credential_store
 from issuer.storage import ranges as range_store
 from issuer.storage import revoked as revoked_store
-from issuer.storage import secrets as secret_store
 from keys.audit import Actor
 
 
@@ -97,13 +97,13 @@ def revoke_of_secret(
     Raises RealmNotFound, SecretNotFound.
     """
     with administration.database.read() as connection:
-        client_id = secret_store.owner(connection, find_realm(connection, realm_path).id, secret_id)
+        client_id = credential_store.owner(connection, find_realm(connection, realm_path).id, secret_id)
     if client_id is None:
         raise SecretNotFound(realm_path, secret_id)
     action = "secret_tokens_revoked"
     with change(administration, action, actor, realm_path, client_id=client_id, rehearse=rehearse) as it:
         client = it.client()
-        if secret_store.owner(it.connection, it.realm.id, secret_id) != client_id:
+        if credential_store.owner(it.connection, it.realm.id, secret_id) != client_id:
             raise SecretNotFound(client_id, secret_id)  # its client was deleted and made anew meanwhile
         range_store.end_of_credential(it.connection, client.id, secret_id, it.now)
         used_up = client.enabled and not _fresh_ranges(it, client)

@@ -1,9 +1,9 @@
-"""The commands, a file for each group: realms, clients, client_secrets, keys, tokens, db; and run, for `flask run`.
-revoking, inspecting: of tokens.
+"""The commands, a file for each group: realms, clients, keys, tokens, db; and run, for `flask run`. client_secrets,
+client_keys, client_trust: of clients. revoking, inspecting: of tokens.
 
-Each turns what is said into one call of issuer/admin and prints the answer. setting_options, options, since: what can
-be said. commands, exits, refusals: how one ends. console: what is printed. upkeep: prune and after-restore, of db.
-hearing: when who hears of a cut-off. first_client: what the first start makes.
+Each turns what is said into one call of issuer/admin and prints the answer. setting_options, options, since, files:
+what can be said. commands, exits, refusals: how one ends. console: what is printed. upkeep: prune and after-restore, of
+db. hearing: when who hears of a cut-off. first_client: what the first start makes.
 """
 
 from collections.abc import Iterator

@@ -48,6 +48,7 @@ def _add_add(commands: click.Group, runtime: Runtime) -> None:
             runtime.administration, realm_path, client_id, operator(reason),
             imported=imported, expires_in=expires_in, overlap=overlap, rehearse=dry_run,
         )  # fmt: skip
+        assert made.stored is not None
         shown = {**shape(made.stored), **once(made, dry_run=dry_run)}
         with shown_once(made, realm_path):
             if as_json:
@@ -104,10 +105,10 @@ def read_secret(most: int = 4096) -> str:
 
 def once(made: NewSecret, *, dry_run: bool) -> dict[str, Any]:
     """What is shown of a new secret this one time; an imported one is known to who imported it."""
-    if dry_run:
+    if dry_run or made.stored is None:
         return {}
     secret = {"client_secret": made.secret} if made.secret is not None else {}
-    return {"secret_id": made.stored.secret_id, **secret}
+    return {"secret_id": made.secret_id, **secret}
 
 
 @contextmanager
@@ -123,10 +124,10 @@ def shown_once(made: NewSecret, realm_path: str) -> Iterator[None]:
             NOT_SHOWN,
             f"a secret was made for {name} and could not be shown: {error}. Make another with"
             f" flask clients secrets add {name}{realm}, and end the lost one with"
-            f" flask clients secrets revoke {name} {made.stored.secret_id}{realm}",
+            f" flask clients secrets revoke {name} {made.secret_id}{realm}",
             Exit.FINDINGS,
             client_id=name,
-            secret_id=made.stored.secret_id,
+            secret_id=made.secret_id,
         ) from None
 
 

@@ -9,13 +9,14 @@ import click
 
 from issuer.admin import clients
 from issuer.admin import health as client_health
-from issuer.cli import client_secrets, hearing
+from issuer.cli import client_keys, client_secrets, client_trust, hearing
 from issuer.cli.commands import Commands
 from issuer.cli.console import AS_IT_WAS, REHEARSED, check_shown, outcome, print_fields, print_json, print_table, say
 from issuer.cli.exits import Exit
 from issuer.cli.options import NAME, Duration, confirm, operator, options
 from issuer.cli.setting_options import given_settings, setting_options
-from issuer.clients import Client, ClientSettings
+from issuer.client_auth import takes_secrets
+from issuer.clients import CLIENT_DEFAULTS, Client, ClientSettings
 from issuer.realms import Realm
 from issuer.runtime import Runtime
 from issuer.setting import shape_of
@@ -29,7 +30,8 @@ def group(runtime: Runtime) -> click.Group:
     commands = Commands("clients", help="Machines that authenticate.", first=runtime.refuse_other_schema)
     for add in (_add_create, _add_reading, _add_update, _add_switches, _add_delete, _add_health):
         add(commands, runtime)
-    commands.add_command(client_secrets.group(runtime))
+    for credentials in (client_secrets, client_keys, client_trust):
+        commands.add_command(credentials.group(runtime))
     return commands
 
 
@@ -44,15 +46,22 @@ def _add_create(commands: click.Group, runtime: Runtime) -> None:
         client_id: str | None, realm_path: str, as_json: bool, dry_run: bool, if_missing: bool, reason: str | None,
         secret_stdin: bool, expires_in: int | None, **said: Any,
     ) -> None:  # fmt: skip
-        """A new client; prints its client_id and its client_secret, once."""
-        imported = client_secrets.read_secret() if secret_stdin else None
+        """A new client; prints its client_id and its client_secret, once.
+
+        One whose --auth-method has no use for a secret has none, and gets its credentials with flask clients keys,
+        certs or trust.
+        """
         given = given_settings(ClientSettings, said)
+        secret = takes_secrets(given.get("auth_method", CLIENT_DEFAULTS["auth_method"]))
+        if not secret and (secret_stdin or expires_in is not None):
+            raise click.UsageError(f"a client of {given['auth_method']} has no secret")
+        imported = client_secrets.read_secret() if secret_stdin else None
         check_shown()
         runtime.prepare_change(dry_run, creates=True)
         try:
             made = clients.create(
                 runtime.administration, realm_path, client_id, given, operator(reason),
-                imported=imported, expires_in=expires_in, rehearse=dry_run,
+                secret=secret, imported=imported, expires_in=expires_in, rehearse=dry_run,
             )  # fmt: skip
         except NameTaken:
             if not if_missing or client_id is None:

@@ -7,6 +7,7 @@ from issuer.cli.console import NotShown, span
 from issuer.cli.exits import NOT_SHOWN, Exit, Refused
 from issuer.cli.setting_options import option_name
 from issuer.clients import ClientIdError, ClientSettings
+from issuer.credentials.public_key import KeysRefused
 from issuer.realms import RealmPathError, RealmSettings
 from issuer.secrets import SecretRefused
 from issuer.slots import OutOfIndexes
@@ -28,6 +29,7 @@ _SAID: tuple[tuple[type[Exception], str, Exit, str], ...] = (
     (SecretRefused, "usage", Exit.USAGE, "{}"),
     (OutOfIndexes, "used_up", Exit.USAGE, "{}"),
     (KeyRefused, "key_refused", Exit.USAGE, "{}"),
+    (KeysRefused, "key_refused", Exit.USAGE, "{}"),
     (NotShown, NOT_SHOWN, Exit.FINDINGS, "the answer could not be written to standard output: {}; all else was done"),
     (LostRace, "lost_race", Exit.LOST_RACE, "another process changed these keys first; nothing was changed"),
     (SealingError, "wrong_kek", Exit.WRONG_KEK, "{}"),

@@ -1,24 +1,29 @@
 """Client authentication (RFC 6749 section 2.3): exactly one method presented, one answer for every failure.
 
-METHODS lists the methods; a new one is a file and a line here. method: what one is. client_secret: the two there are.
-May import keys, the issuer's values and realmint.protocol; the clients are handed in as a Directory.
+METHODS lists the methods; a new one is a file and a line here. method: what one is. client_secret: Basic and post.
+assertion: what is presented as one (nobodys: keys to check it with where there are none); private_key_jwt: of the
+client's own making; workload_identity: of an outside issuer's. May import keys, the issuer's values, issuer.outside and
+realmint.protocol; the clients are handed in as a Directory.
 """
 
 from issuer.client_auth.client_secret import ClientSecretBasic, ClientSecretPost
 from issuer.client_auth.method import Directory, Method
+from issuer.client_auth.private_key_jwt import PrivateKeyJWT
+from issuer.client_auth.workload_identity import WorkloadIdentity
 from issuer.plugins import by_name
 from issuer.refusals import SEVERAL_METHODS, ClaimedBy, invalid_client, invalid_request
 from issuer.request import AuthenticatedClient, ClientRequest, Request
 
-METHODS: tuple[Method, ...] = (ClientSecretBasic(), ClientSecretPost())
+METHODS: tuple[Method, ...] = (ClientSecretBasic(), ClientSecretPost(), PrivateKeyJWT(), WorkloadIdentity())
 METHODS_BY_NAME = by_name(METHODS)
 _SCHEMES = frozenset(method.SCHEME for method in METHODS if method.SCHEME is not None)
 
 CLIENT_SECRET = "client_secret"  # noqa: S105 - the name of a choice
 AUTH_METHODS = (CLIENT_SECRET, *METHODS_BY_NAME)
 """What a client can be registered with; `client_secret` is either of the two, as AM accepts them."""
-_ALLOWED = {name: frozenset({name}) for name in METHODS_BY_NAME}
-_ALLOWED[CLIENT_SECRET] = frozenset({ClientSecretBasic.NAME, ClientSecretPost.NAME})
+_BESIDE = frozenset(method.NAME for method in METHODS if method.BESIDE)
+_ALLOWED = {name: _BESIDE | {name} for name in METHODS_BY_NAME}
+_ALLOWED[CLIENT_SECRET] = _BESIDE | {ClientSecretBasic.NAME, ClientSecretPost.NAME}
 
 
 def authenticate(request: Request, directory: Directory) -> ClientRequest:
@@ -54,7 +59,13 @@ def _unusable(found: AuthenticatedClient) -> str | None:
 def metadata(endpoint: str) -> dict[str, object]:
     """What the metadata document says of client authentication at `endpoint`, such as `token` (RFC 8414 section 2)."""
     prefix = f"{endpoint}_endpoint_"
-    members: dict[str, object] = {f"{prefix}auth_methods_supported": list(METHODS_BY_NAME)}
+    names = [method.NAME for method in METHODS if not method.BESIDE]
+    members: dict[str, object] = {f"{prefix}auth_methods_supported": names}
     for method in METHODS:
         members |= {prefix + name: value for name, value in method.METADATA.items()}
     return members
+
+
+def takes_secrets(auth_method: str) -> bool:
+    """Whether a client that is registered with this method has use for a secret."""
+    return auth_method == CLIENT_SECRET or not METHODS_BY_NAME[auth_method].PROOFS

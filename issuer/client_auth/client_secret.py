@@ -1,11 +1,11 @@
 """client_secret_basic and client_secret_post (RFC 6749 section 2.3.1)."""
 
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from authlib.oauth2.rfc6749 import InvalidRequestError
 
-from issuer.client_auth.method import Directory
+from issuer.client_auth.method import Directory, Method
 from issuer.clients import ClientIdError, parse_client_id
 from issuer.form import CONTROL, decode
 from issuer.refusals import (
@@ -29,7 +29,7 @@ MAX_HEADER = 4096
 """Longest Authorization header in characters that is looked at."""
 
 
-class ClientSecretBasic:
+class ClientSecretBasic(Method):
     """Identifier and secret in HTTP Basic, each form-encoded first (RFC 6749 section 2.3.1, RFC 7617).
 
     Many clients do not encode, which shows where a secret holds `%` or `+`: what does not authenticate as it was
@@ -37,8 +37,7 @@ class ClientSecretBasic:
     """
 
     NAME = "client_secret_basic"
-    SCHEME: str | None = "basic"
-    METADATA: Mapping[str, object] = {}
+    SCHEME = "basic"
 
     def presented(self, request: Request) -> bool:
         return request.authorization_scheme == self.SCHEME
@@ -53,12 +52,10 @@ class ClientSecretBasic:
         return _by_secret(self.NAME, directory, client_id, readings, now)
 
 
-class ClientSecretPost:
+class ClientSecretPost(Method):
     """Identifier and secret in the body (RFC 6749 section 2.3.1)."""
 
     NAME = "client_secret_post"
-    SCHEME: str | None = None
-    METADATA: Mapping[str, object] = {}
 
     def presented(self, request: Request) -> bool:
         return request.one("client_secret") is not None

@@ -11,17 +11,21 @@ class ClientCredentials(TokenGrant):
     GRANT_TYPE = "client_credentials"
 
     def authorize(self, request: ClientRequest, wanted: Wanted) -> Authorization:
-        """What is wanted, for the client's lifetime, capped by the realm's."""
-        realm, client = request.request.realm, request.client
-        lifetime = client.access_token_lifetime or realm.access_token_lifetime
-        return Authorization(
-            realm=realm,
-            addresses=request.request.addresses,
-            client=client,
-            credential_id=request.authenticated.credential_id,
-            grant_type=self.GRANT_TYPE,
-            scope=wanted.scope,
-            audience=wanted.audience,
-            lifetime=min(lifetime, realm.max_access_token_lifetime),
-            confirmation=wanted.confirmation,
-        )
+        return authorization(self.GRANT_TYPE, request, wanted)
+
+
+def authorization(grant_type: str, request: ClientRequest, wanted: Wanted) -> Authorization:
+    """What a client that acts for itself gets: what is wanted, for its own lifetime, capped by the realm's."""
+    realm, client = request.request.realm, request.client
+    lifetime = client.access_token_lifetime or realm.access_token_lifetime
+    return Authorization(
+        realm=realm,
+        addresses=request.request.addresses,
+        client=client,
+        credential_id=request.authenticated.credential_id,
+        grant_type=grant_type,
+        scope=wanted.scope,
+        audience=wanted.audience,
+        lifetime=min(lifetime, realm.max_access_token_lifetime),
+        confirmation=wanted.confirmation,
+    )

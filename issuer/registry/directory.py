@@ -4,21 +4,29 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from issuer.clients import Client
+from issuer.outside.key_sources import Keys, KeysAt
 from issuer.realms import Realm
+from issuer.registry.single_use import First
 from issuer.secret_checks.failures import FailureLimit
 from issuer.secret_checks.origin import origin_of
 from issuer.secret_checks.verifier import SecretVerifier
 from issuer.secrets import PREFIX, Secret, is_generated
+from realmint.protocol.jws import Unverified, VerificationKey
 
 
 class Directory(NamedTuple):
-    """Made for one request, which came from `address`; `client` finds one by the id of a realm and its name."""
+    """Made for one request, which came from `address`; `client` finds one by the id of a realm and its name.
+
+    keys_outside, first: where keys outside are found, and who uses what may be used once.
+    """
 
     client: Callable[[int, str], Client | None]
     realm: Realm
     verifier: SecretVerifier
     failures: FailureLimit
     address: str | None
+    keys_outside: Keys
+    first: First
 
     def find_client(self, client_id: str) -> Client | None:
         """The client of this name, or None. Raises one of STORE_ERRORS."""
@@ -50,6 +58,25 @@ class Directory(NamedTuple):
             if wait:
                 raise self.failures.refusal(wait)
         return secret
+
+    def note_failure(self, client_id: str, now: int) -> None:
+        """That something else than a secret was presented in this name, and was wrong.
+
+        Raises TooManyAttempts over the limit of failures of this client id; what is right passes still.
+        """
+        wait = self.failures.wait(self.realm.id, client_id, now)
+        if wait:
+            raise self.failures.refusal(wait)
+        self.failures.note(self.realm.id, client_id, now)
+
+    def find_keys(self, at: KeysAt, token: Unverified) -> Sequence[VerificationKey]:
+        """The keys outside that may have signed. Raises KeysOutOfReach when that cannot be told."""
+        return self.keys_outside(at, token)
+
+    def use_first(self, what: str, whose: int, name: str, until: int) -> bool:
+        """Whether nobody used this before, over all processes and nodes. Raises temporarily_unavailable, or one of
+        STORE_ERRORS."""
+        return self.first(what, whose, name, until)
 
 
 def _worth_looking_at(readings: Sequence[str]) -> Sequence[str]:

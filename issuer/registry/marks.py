@@ -1,4 +1,4 @@
-"""Last-used marks of secrets and of scope values, written in batches by one daemon thread per process.
+"""Last-used marks of credentials and of scope values, written in batches by one daemon thread per process.
 
 Kept out of the request path and of the change log. A mark may be lost when a process is killed; it is a
 hint for people who look for what nobody uses, not an audit.
@@ -10,19 +10,19 @@ import threading
 
 from issuer import log
 from issuer.registry.bounded import Bounded
+from issuer.storage import credentials as credential_store
 from issuer.storage import scope_marks
-from issuer.storage import secrets as secret_store
 from issuer.storage.engine import STORE_ERRORS, Database
 from realmint.protocol.fork import in_forked_child
 from realmint.protocol.threads import NoThread, StartThread, start_daemon
 
 FLUSH_SECONDS = 10
 GRANULARITY = 60
-"""A secret in steady use is marked once in this many seconds."""
+"""A credential in steady use is marked once in this many seconds."""
 DAY = 86400
 """A scope value of a client is marked once a day."""
 _REMEMBERED = 100_000
-"""Secrets, and sets of scopes, whose last mark is known; one that is not is marked too often, which is harmless."""
+"""Credentials, and sets of scopes, whose last mark is known; one that is not is marked too often, which is harmless."""
 _MOST_WAITING = 100_000
 """Scope values that wait to be marked; one more is noted when it is asked for again."""
 
@@ -49,15 +49,15 @@ class Marks:
         self._scopes = {}
         self._pid = None
 
-    def used(self, secret_id: str, now: int) -> None:
-        """Notes that a secret was used at `now`. Where no thread can be had, it waits for the next use of a secret."""
-        if now - self._written.get(secret_id, 0) < GRANULARITY and self._pid == os.getpid():
+    def used(self, credential_id: str, now: int) -> None:
+        """Notes that a credential was used at `now`. Where no thread can be had, it waits for the next use of one."""
+        if now - self._written.get(credential_id, 0) < GRANULARITY and self._pid == os.getpid():
             return
         with self._lock:
             if self._pid != os.getpid():
                 self._start()
-            self._waiting[secret_id] = now
-            self._written.put(secret_id, now)
+            self._waiting[credential_id] = now
+            self._written.put(credential_id, now)
 
     def requested(self, client_pk: int, scopes: tuple[str, ...], now: int) -> None:
         """Notes that a client got a token with these scope values at `now`, as used() does."""
@@ -83,7 +83,7 @@ class Marks:
             with self._database.write() as connection:
                 # Sorted, so that two processes wait for each other at most, and never both.
                 if batch:
-                    secret_store.mark_used(connection, sorted(batch.items()))
+                    credential_store.mark_used(connection, sorted(batch.items()))
                 if scopes:
                     scope_marks.mark_requested(connection, [(*mine, day) for mine, day in sorted(scopes.items())])
         except STORE_ERRORS:

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from issuer import log
 from issuer.clients import MAX_CLIENT_ID, Client
+from issuer.outside.key_sources import OutsideKeys
 from issuer.realms import Realm
 from issuer.registry.bounded import Held
 from issuer.registry.cache import Cache, RealmView
@@ -27,6 +28,7 @@ from issuer.registry.poll import Poll
 from issuer.registry.reader import Reader
 from issuer.registry.restored import Restored
 from issuer.registry.signed_list import SignedList
+from issuer.registry.single_use import SingleUse
 from issuer.registry.status_lists import StatusLists
 from issuer.secret_checks.failures import FailureLimit
 from issuer.secret_checks.verifier import SecretVerifier
@@ -81,6 +83,7 @@ class Registry:
         verifier: SecretVerifier,
         failures: FailureLimit,
         marks: Marks,
+        outside: OutsideKeys,
         *,
         base_url: str,
         policy: RotationPolicy,
@@ -92,6 +95,9 @@ class Registry:
         self._database = database
         self._verifier = verifier
         self._failures = failures
+        self._outside = outside
+        # For as long as the clock of another node may lag, behind what any of them reckons with itself.
+        self._single_use = SingleUse(database, clock, monotonic, 2 * policy.clock_error)
         memory = available()
         self._cache = Cache(realms_held(memory), clients_held(memory))
         self._lists = StatusLists(database, policy, lists_held(memory))
@@ -112,12 +118,14 @@ class Registry:
     def served_by(self, threads: int) -> None:
         """Says how many threads of the server answer in this process: an eighth of them may make status lists."""
         self._lists.room = max(1, threads // 8)
+        self._outside.served_by(threads)
 
     def close(self) -> None:
         """Ends what runs beside the requests; writes the marks that wait."""
         if self._poll is not None:
             self._poll.close()
         self.marks.close()
+        self._outside.close()
 
     def realm(self, path: str, *, for_signing: bool = True) -> RealmView | None:
         """The realm at `path`, or None.
@@ -239,7 +247,9 @@ class Registry:
 
     def directory(self, realm: Realm, address: str | None) -> Directory:
         """The clients of one realm, for the authentication of one that asks from `address`."""
-        return Directory(self.client, realm, self._verifier, self._failures, address)
+        return Directory(
+            self.client, realm, self._verifier, self._failures, address, self._outside.find, self._single_use.first
+        )
 
     def age(self) -> float:
         """Seconds since the store was last read; infinite before the first good look."""

@@ -7,19 +7,21 @@ from typing import Any
 from sqlalchemy import Connection, String, and_, cast, func, insert, or_, select, update
 
 from issuer.clients import Client
+from issuer.credentials import Credential
 from issuer.realms import Realm
 from issuer.secrets import SALT_BYTES, Secret
 from issuer.slots import placed
+from issuer.storage import credentials as credential_store
 from issuer.storage import ranges, scope_marks
-from issuer.storage import secrets as secret_store
 from issuer.storage.engine import NameTaken
 from issuer.storage.ranges import OPEN
 from issuer.storage.rows import reading, values_of
-from issuer.storage.tables import client_secrets, clients, realms, status_ranges
+from issuer.storage.tables import client_credentials, clients, realms, status_ranges
 
-_PREFIX = "secret_"
-_SECRET = [column.label(_PREFIX + column.name) for column in client_secrets.c]
-_FIELDS = tuple(name for name in Client.__dataclass_fields__ if name not in ("secrets", "ranges", "last_used_at"))
+_PREFIX = "of_"
+_CREDENTIAL = [column.label(_PREFIX + column.name) for column in client_credentials.c]
+_LOADED = ("secrets", "credentials", "ranges", "last_used_at")
+_FIELDS = tuple(name for name in Client.__dataclass_fields__ if name not in _LOADED)
 
 
 def create(
@@ -36,43 +38,45 @@ def create(
 
 
 def find(connection: Connection, realm_id: int, client_id: str) -> Client | None:
-    """The live client of exactly this name, its secrets that are not revoked, and what they draw from: one statement.
+    """The live client of this very name, its credentials that are not revoked, what they draw from: one statement.
 
     So nobody ever holds a client beside ranges, or ranges beside a floor, of another moment: the offset of one under
     the floor of another could lie in the range of somebody else. Raises RowSpoilt.
     """
-    mine = and_(client_secrets.c.client_pk == clients.c.id, client_secrets.c.revoked_at.is_(None))
+    mine = and_(client_credentials.c.client_pk == clients.c.id, client_credentials.c.revoked_at.is_(None))
     drawn_from = and_(
-        status_ranges.c.client_pk == clients.c.id, status_ranges.c.credential_id == client_secrets.c.secret_id, OPEN
+        status_ranges.c.client_pk == clients.c.id,
+        status_ranges.c.credential_id == client_credentials.c.credential_id,
+        OPEN,
     )
     place = (realms.c.status_floor, status_ranges.c.offset, status_ranges.c.length)
     rows = connection.execute(
-        select(*(clients.c[name] for name in _FIELDS), *_SECRET, *place)
+        select(*(clients.c[name] for name in _FIELDS), *_CREDENTIAL, *place)
         .join(realms, realms.c.id == clients.c.realm_id)
-        .outerjoin(client_secrets, mine)
+        .outerjoin(client_credentials, mine)
         .outerjoin(status_ranges, drawn_from)
         .where(clients.c.realm_id == realm_id, clients.c.client_id == client_id, clients.c.deleted_at.is_(None))
-        .order_by(client_secrets.c.created_at, client_secrets.c.secret_id)
+        .order_by(client_credentials.c.created_at, client_credentials.c.credential_id)
     ).all()
     if not rows:
         return None
     with reading(f"client {client_id}"):
-        secrets = [secret_store.secret(row, _PREFIX) for row in rows if row.secret_secret_id is not None]
+        found = [credential_store.value(row, _PREFIX) for row in rows if row.of_credential_id is not None]
         drawn = {
-            row.secret_secret_id: placed(row.status_floor, row.offset, row.length)
+            row.of_credential_id: placed(row.status_floor, row.offset, row.length)
             for row in rows
             if row.offset is not None
         }
-        return replace(_client(rows[0], secrets), ranges=drawn)
+        return replace(_with(_client(rows[0]), found), ranges=drawn)
 
 
 def every(connection: Connection, realm_id: int) -> list[Client]:
-    """Every live client of a realm by name, without the secrets. Raises RowSpoilt."""
+    """Every live client of a realm by name, without its credentials. Raises RowSpoilt."""
     columns = [clients.c[name] for name in _FIELDS]
-    last_used = func.max(client_secrets.c.last_used_at).label("last_used_at")
+    last_used = func.max(client_credentials.c.last_used_at).label("last_used_at")
     rows = connection.execute(
         select(*columns, last_used)
-        .outerjoin(client_secrets, client_secrets.c.client_pk == clients.c.id)
+        .outerjoin(client_credentials, client_credentials.c.client_pk == clients.c.id)
         .where(clients.c.realm_id == realm_id, clients.c.deleted_at.is_(None))
         .group_by(clients.c.id)
         .order_by(clients.c.client_id)
@@ -80,24 +84,23 @@ def every(connection: Connection, realm_id: int) -> list[Client]:
     found = []
     for row in rows:
         with reading(f"client {row.client_id}"):
-            found.append(_client(row, (), row.last_used_at))
+            found.append(_client(row, row.last_used_at))
     return found
 
 
-def every_with_secrets(connection: Connection, realm_id: int) -> list[Client]:
-    """Every live client of a realm by name, with its secrets that are not revoked: two statements, however many."""
+def every_with_credentials(connection: Connection, realm_id: int) -> list[Client]:
+    """Every live client of a realm by name, with its credentials that are not revoked: two statements, however many."""
     rows = connection.execute(
-        select(client_secrets)
-        .join(clients, clients.c.id == client_secrets.c.client_pk)
-        .where(clients.c.realm_id == realm_id, client_secrets.c.revoked_at.is_(None))
-        .order_by(client_secrets.c.created_at, client_secrets.c.secret_id)
+        select(client_credentials)
+        .join(clients, clients.c.id == client_credentials.c.client_pk)
+        .where(clients.c.realm_id == realm_id, client_credentials.c.revoked_at.is_(None))
+        .order_by(client_credentials.c.created_at, client_credentials.c.credential_id)
     )
-    secrets: dict[int, list[Secret]] = {}
-    with reading("a secret"):
+    found: dict[int, list[Secret | Credential]] = {}
+    with reading("a credential"):
         for row in rows:
-            secrets.setdefault(row.client_pk, []).append(secret_store.secret(row))
-    found = every(connection, realm_id)
-    return [replace(client, secrets=tuple(secrets.get(client.id, ()))) for client in found]
+            found.setdefault(row.client_pk, []).append(credential_store.value(row))
+    return [_with(client, found.get(client.id, ())) for client in every(connection, realm_id)]
 
 
 def any_ever(connection: Connection) -> bool:
@@ -112,7 +115,7 @@ def alter(connection: Connection, client_pk: int, values: Mapping[str, Any]) -> 
 def delete(connection: Connection, client_pk: int, now: int) -> None:
     """The client ends with its secrets and every range; its id stays (#204)."""
     ranges.end_of_client(connection, client_pk, now)
-    connection.execute(client_secrets.delete().where(client_secrets.c.client_pk == client_pk))
+    connection.execute(client_credentials.delete().where(client_credentials.c.client_pk == client_pk))
     scope_marks.forget(connection, [client_pk])
     connection.execute(update(clients).where(clients.c.id == client_pk).values(deleted_at=now, enabled=False))
 
@@ -154,7 +157,13 @@ def audiences_named(
         return [(row.client_id, set(row.resource_identifiers), {*row.audiences, *row.default_audience}) for row in rows]
 
 
-def _client(row: Any, secrets: Sequence[Secret], last_used_at: int | None = None) -> Client:
-    values = values_of(clients, _FIELDS, row)
-    used = last_used_at or max((secret.last_used_at or 0 for secret in secrets), default=0) or None
-    return Client(**values, secrets=tuple(secrets), last_used_at=used)
+def _client(row: Any, last_used_at: int | None = None) -> Client:
+    return Client(**values_of(clients, _FIELDS, row), last_used_at=last_used_at)
+
+
+def _with(client: Client, found: Sequence[Secret | Credential]) -> Client:
+    """The client with its credentials; last used when the last of them was, where that was not read by itself."""
+    used = client.last_used_at or max((each.last_used_at or 0 for each in found), default=0) or None
+    secrets = tuple(each for each in found if isinstance(each, Secret))
+    others = tuple(each for each in found if isinstance(each, Credential))
+    return replace(client, secrets=secrets, credentials=others, last_used_at=used)

@@ -16,7 +16,7 @@ from issuer.storage.changes import CHANGES_KEPT, now_at, record_change, record_c
 from issuer.storage.ranges import at_or_below
 from issuer.storage.tables import (
     change_log,
-    client_secrets,
+    client_credentials,
     clients,
     realms,
     revoked_tokens,
@@ -91,11 +91,11 @@ def _take_tokens(connection: Connection, rows: Rows) -> None:
 
 
 def _ranges(connection: Connection, now: int, policy: RotationPolicy, most: int | None) -> Rows:
-    ends = (status_ranges.c.drained_at, status_ranges.c.ended_at, client_secrets.c.expires_at, realms.c.deleted_at)
+    ends = (status_ranges.c.drained_at, status_ranges.c.ended_at, client_credentials.c.expires_at, realms.c.deleted_at)
     return _all(
         connection,
         select(status_ranges.c.realm_id, status_ranges.c.offset)
-        .outerjoin(client_secrets, client_secrets.c.secret_id == status_ranges.c.credential_id)
+        .outerjoin(client_credentials, client_credentials.c.credential_id == status_ranges.c.credential_id)
         .outerjoin(realms, realms.c.id == status_ranges.c.realm_id)
         .where(_dead(ends, now, policy)),
         most,
@@ -124,7 +124,7 @@ def _clients(connection: Connection, _now: int, _policy: RotationPolicy, most: i
 
 def _take_clients(connection: Connection, rows: Rows) -> None:
     ids = [row.id for row in rows]
-    connection.execute(delete(client_secrets).where(client_secrets.c.client_pk.in_(ids)))
+    connection.execute(delete(client_credentials).where(client_credentials.c.client_pk.in_(ids)))
     connection.execute(delete(clients).where(clients.c.id.in_(ids)))
 
 

@@ -13,7 +13,7 @@ from issuer import slots
 from issuer.realms import Realm
 from issuer.slots import FIRST_LENGTH, LIST_SIZE, NOTHING_ALLOTTED, Numbering, RangeState, SlotRange
 from issuer.storage.rows import reading, values_of
-from issuer.storage.tables import client_secrets, clients, realms, status_floors, status_numbering, status_ranges
+from issuer.storage.tables import client_credentials, clients, realms, status_floors, status_numbering, status_ranges
 
 OPEN = and_(status_ranges.c.drained_at.is_(None), status_ranges.c.ended_at.is_(None))
 """A range that new tokens draw from; a credential has at most one."""
@@ -86,13 +86,13 @@ def allot_missing(connection: Connection, realm: Realm, client_pk: int) -> None:
     """An open range for each credential of a client that is not revoked and has none. Raises OutOfIndexes."""
     has = select(status_ranges.c.credential_id).where(status_ranges.c.client_pk == client_pk, OPEN)
     lacking = connection.scalars(
-        select(client_secrets.c.secret_id)
+        select(client_credentials.c.credential_id)
         .where(
-            client_secrets.c.client_pk == client_pk,
-            client_secrets.c.revoked_at.is_(None),
-            client_secrets.c.secret_id.not_in(has),
+            client_credentials.c.client_pk == client_pk,
+            client_credentials.c.revoked_at.is_(None),
+            client_credentials.c.credential_id.not_in(has),
         )
-        .order_by(client_secrets.c.created_at, client_secrets.c.secret_id)
+        .order_by(client_credentials.c.created_at, client_credentials.c.credential_id)
     ).all()
     for credential_id in lacking:
         allot(connection, realm, client_pk, credential_id)
@@ -186,13 +186,13 @@ def living_lists(connection: Connection, realm_id: int, floor: int, dead_by: int
     dead_by: an instant so long ago that a range which drained, ended or expired a lifetime before it is dead
     (slots.after_last). What lies below the floor is told by floors().
     """
-    ends = (status_ranges.c.drained_at, status_ranges.c.ended_at, client_secrets.c.expires_at)
+    ends = (status_ranges.c.drained_at, status_ranges.c.ended_at, client_credentials.c.expires_at)
     dead = [func.coalesce(end + status_ranges.c.max_lifetime <= dead_by, false()) for end in ends]
     number = (status_ranges.c.offset + floor) // LIST_SIZE
     rows = connection.scalars(
         select(number)
         .distinct()
-        .outerjoin(client_secrets, client_secrets.c.secret_id == status_ranges.c.credential_id)
+        .outerjoin(client_credentials, client_credentials.c.credential_id == status_ranges.c.credential_id)
         .where(
             status_ranges.c.realm_id == realm_id, not_(or_(*dead)), status_ranges.c.offset <= slots.MAX_INDEX - floor
         )
@@ -245,8 +245,8 @@ def _end(connection: Connection, those: ColumnElement[bool], now: int) -> int:
 
 def _stored(connection: Connection, those: ColumnElement[bool], realm_id: int) -> list[StoredRange]:
     rows = connection.execute(
-        select(*(status_ranges.c[name] for name in _FIELDS), client_secrets.c.expires_at)
-        .outerjoin(client_secrets, client_secrets.c.secret_id == status_ranges.c.credential_id)
+        select(*(status_ranges.c[name] for name in _FIELDS), client_credentials.c.expires_at)
+        .outerjoin(client_credentials, client_credentials.c.credential_id == status_ranges.c.credential_id)
         .where(status_ranges.c.realm_id == realm_id, those)
         .order_by(status_ranges.c.offset)
     )

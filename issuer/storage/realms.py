@@ -9,7 +9,7 @@ from issuer.realms import REALM_DEFAULTS, Realm
 from issuer.storage import ranges, scope_marks
 from issuer.storage.engine import NameTaken
 from issuer.storage.rows import RowSpoilt, reading, values_of
-from issuer.storage.tables import client_secrets, clients, realms
+from issuer.storage.tables import client_credentials, clients, realms
 from keys.key import IN_JWKS
 from keys.tables import keys
 
@@ -109,7 +109,7 @@ def delete(connection: Connection, realm_id: int, now: int) -> None:
     """
     cut_off = {"deleted_at": now, "enabled": False}
     ended = select(clients.c.id).where(clients.c.realm_id == realm_id)
-    connection.execute(client_secrets.delete().where(client_secrets.c.client_pk.in_(ended)))
+    connection.execute(client_credentials.delete().where(client_credentials.c.client_pk.in_(ended)))
     scope_marks.forget(connection, ended)
     live = and_(clients.c.realm_id == realm_id, clients.c.deleted_at.is_(None))
     connection.execute(update(clients).where(live).values(cut_off))

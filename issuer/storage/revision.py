@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-SCHEMA = "0001"
+SCHEMA = "0002"
 """The Alembic revision that this code works with."""
 SETUP_COMMANDS = ("flask db upgrade", "flask realms create /")
 

@@ -1,4 +1,4 @@
-"""The tables of realms, clients, secrets, changes, status slots and opaque tokens.
+"""The tables of realms, clients, their credentials, changes, status slots and opaque tokens.
 
 Those of keys are in keys/tables.py, under the same metadata.
 """
@@ -11,9 +11,9 @@ from issuer.storage.columns import columns_of
 from keys.tables import metadata
 
 __all__ = [
-    "change_head", "change_log", "client_secrets", "clients", "metadata", "opaque_counts", "opaque_tokens", "realms",
-    "restore_pending",
-    "revoked_tokens", "scope_marks", "status_floors", "status_numbering", "status_ranges",
+    "change_head", "change_log", "client_credentials", "clients", "metadata", "opaque_counts", "opaque_tokens",
+    "realms", "restore_pending",
+    "revoked_tokens", "scope_marks", "status_floors", "status_numbering", "status_ranges", "used_once",
 ]  # fmt: skip
 
 realms = Table(
@@ -62,18 +62,28 @@ Index(
 
 Index("clients_by_name", clients.c.realm_id, clients.c.client_id)  # those that were deleted, too
 
-client_secrets = Table(
-    "client_secrets",
+client_credentials = Table(
+    "client_credentials",
     metadata,
-    Column("secret_id", String(32), primary_key=True),
+    # Secrets (issuer/secrets.py) and what is no secret (issuer/credentials). material: what is kept, of a secret its
+    # digest.
+    Column("credential_id", String(32), primary_key=True),
     Column("client_pk", ForeignKey("clients.id"), nullable=False, index=True),
     Column("kind", String(16), nullable=False),
     Column("version", Integer, nullable=False),
-    Column("digest", LargeBinary, nullable=False),
+    Column("material", LargeBinary, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger),
     Column("revoked_at", BigInteger),
     Column("last_used_at", BigInteger),
+)
+
+used_once = Table(
+    "used_once",
+    metadata,
+    # What may be used once, such as an assertion, by a digest over whose it is and what: until nobody would accept it.
+    Column("digest", LargeBinary(32), primary_key=True),
+    Column("expires_at", BigInteger, nullable=False, index=True),
 )
 
 scope_marks = Table(

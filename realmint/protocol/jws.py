@@ -169,6 +169,15 @@ def check_signature(token: Unverified, key: VerificationKey) -> None:
         raise JWSError("signature")
 
 
+def signed_by(token: Unverified, key: VerificationKey) -> bool:
+    """Whether verify() takes the token under this key."""
+    try:
+        check_signature(token, key)
+    except JWSError:
+        return False
+    return True
+
+
 def verify(token: Unverified, key: VerificationKey) -> Verified:
     """`token` as verified data, if `key` may verify its algorithm and its signature is right.
 

@@ -111,8 +111,8 @@ def stored(database: Database) -> Rows:
 
 
 def without_marks(rows: Rows) -> Rows:
-    secrets = [{**row, "last_used_at": None} for row in rows["client_secrets"]]
-    return {**rows, "client_secrets": secrets, "scope_marks": []}
+    secrets = [{**row, "last_used_at": None} for row in rows["client_credentials"]]
+    return {**rows, "client_credentials": secrets, "scope_marks": []}
 
 
 def written(database: Database) -> int:

@@ -168,7 +168,7 @@ def test_only_the_administration_records_a_change_of_realms_and_clients() -> Non
         names |= {node.id for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Name)}
         if room not in ("admin", "storage"):
             assert "record_change" not in names, file
-            assert not names & {"realm_store", "client_store", "secret_store"} or room == "registry", file
+            assert not names & {"realm_store", "client_store", "credential_store"} or room == "registry", file
 
 
 @pytest.mark.parametrize("owner", [RealmSettings, ClientSettings])

@@ -123,13 +123,13 @@ def test_a_poll_that_cannot_be_started_is_said_once_and_started_by_a_later_reque
 
 def marked(issuer: Issuer) -> set[int | None]:
     with issuer.runtime.database.read() as connection:
-        return set(connection.scalars(text("SELECT last_used_at FROM client_secrets")))
+        return set(connection.scalars(text("SELECT last_used_at FROM client_credentials")))
 
 
 def test_a_mark_without_a_thread_waits_for_one_and_is_said_once(issuer: Issuer, lines: Lines) -> None:
     issuer.client()
     with issuer.runtime.database.read() as connection:
-        secret_id = connection.scalar(text("SELECT secret_id FROM client_secrets"))
+        secret_id = connection.scalar(text("SELECT credential_id FROM client_credentials"))
     marks = Marks(issuer.runtime.database, threads := Threads(2))
     for now in (100, 200, 300):
         marks.used(secret_id, now)
@@ -142,7 +142,7 @@ def test_a_mark_without_a_thread_waits_for_one_and_is_said_once(issuer: Issuer, 
 def test_a_mark_that_never_had_a_thread_is_written_at_the_end(issuer: Issuer) -> None:
     issuer.client()
     with issuer.runtime.database.read() as connection:
-        secret_id = connection.scalar(text("SELECT secret_id FROM client_secrets"))
+        secret_id = connection.scalar(text("SELECT credential_id FROM client_credentials"))
     marks = Marks(issuer.runtime.database, Threads(1))
     marks.used(secret_id, 100)
     marks.close()

@@ -34,11 +34,12 @@ class Dummy(TokenGrant):
 '''
 METHOD = '''
 """A method without a secret: whoever names a client is believed."""
+from issuer.client_auth.method import Method
 from issuer.refusals import ClaimedBy, invalid_client
 from issuer.request import AuthenticatedClient
 
 
-class Dummy:
+class Dummy(Method):
     NAME = "dummy_auth"
     SCHEME = "dummy"
     METADATA = {"auth_signing_alg_values_supported": ["ES256"]}

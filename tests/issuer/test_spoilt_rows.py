@@ -93,13 +93,13 @@ COLUMNS = {
         "scopes", "default_scopes", "audiences", "default_audience", "resource_identifiers", "grant_types",
         "access_token_lifetime", "secret_salt", "token_format", "signing_alg", "auth_method", "name",
     ],
-    "client_secrets": ["kind", "digest", "expires_at", "created_at"],
+    "client_credentials": ["kind", "material", "expires_at", "created_at"],
     "key_sets": ["generation", "watermark", "audit_seq", "audit_hash"],
 }  # fmt: skip
 OF_THE_ROOT = {
     "realms": "path = '/'",
     "clients": "realm_id = 1",
-    "client_secrets": "client_pk IN (SELECT id FROM clients WHERE realm_id = 1)",
+    "client_credentials": "client_pk IN (SELECT id FROM clients WHERE realm_id = 1)",
     "key_sets": "realm_id = 1",
 }
 

@@ -76,7 +76,7 @@ def everything(database: Database) -> Mapping[str, Sequence[Row]]:
             for table in metadata.sorted_tables
             if table is not scope_marks
         }
-    for row in found["client_secrets"]:
+    for row in found["client_credentials"]:
         del row["last_used_at"]
     return found
 

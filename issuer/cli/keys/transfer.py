@@ -10,6 +10,7 @@ from issuer.admin.change import find_realm
 from issuer.cli.commands import Commands
 from issuer.cli.console import outcome, print_json, say
 from issuer.cli.exits import Exit, Refused
+from issuer.cli.files import read_file
 from issuer.cli.keys.answers import show
 from issuer.cli.options import NAME, confirm, operator, options
 from issuer.runtime import Runtime
@@ -44,7 +45,7 @@ def _add_import(commands: Commands, runtime: Runtime) -> None:
 
         Refused: a key that is weak, whose halves do not belong together, or that any realm has or had.
         """
-        raw = _read(file)
+        raw = read_file(file, MAX_FILE)
         asked = passphrase_stdin or (is_encrypted(raw) and sys.stdin.isatty())
         material = read_key(raw, _passphrase(again=False) if asked else None, alg, kid)
         done = key_files.import_key(
@@ -57,16 +58,6 @@ def _add_import(commands: Commands, runtime: Runtime) -> None:
             rehearse=dry_run,
         )
         show(done, as_json)
-
-
-def _read(file: Path) -> bytes:
-    try:
-        if not file.is_file():  # a device or a pipe may never end
-            raise Refused("unreadable", f"{file} is not a regular file", Exit.USAGE)
-        with file.open("rb") as opened:
-            return opened.read(MAX_FILE + 1)
-    except OSError as error:
-        raise Refused("unreadable", f"{file} cannot be read: {error.strerror}", Exit.USAGE) from None
 
 
 def _add_export(commands: Commands, runtime: Runtime) -> None:

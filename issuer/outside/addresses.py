@@ -1,0 +1,76 @@
+"""Which addresses outside may be asked (RFC 9700 section 4.11, RFC 7591 section 5): public ones, and named others.
+
+An administrator names where keys are, and whoever answers under that name decides where it leads. So it is the address
+that a connection is made to that counts, looked up for that connection alone: a name that leads elsewhere a moment
+later leads nowhere.
+"""
+
+import ipaddress
+import socket
+from collections.abc import Collection, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from issuer import log
+
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052 section 2.1
+_HTTPS = 443
+_LOW = 1024
+"""Below it services listen that are no web servers, and may take what is said to them for something else."""
+
+
+class Guarded:
+    """Looks names up as socket.getaddrinfo does, and refuses those that lead into a private network.
+
+    internal: hosts, `name` or `name:port`, in lower case, that may be asked wherever they are.
+    """
+
+    def __init__(self, internal: Collection[str]) -> None:
+        self._internal = frozenset(internal)
+
+    def __call__(self, host: str, port: int, **more: Any) -> Sequence[Any]:
+        """Raises OSError for a host that may not be asked, or that cannot be found."""
+        if self._is_named(host, port):
+            return socket.getaddrinfo(host, port, **more)
+        if port != _HTTPS and port < _LOW:
+            raise self._refused(host, "port")
+        found = socket.getaddrinfo(host, port, **more)
+        if not all(is_public(str(each[4][0])) for each in found):
+            raise self._refused(host, "private_address")
+        return found
+
+    def fault(self, url: str) -> str | None:
+        """Why an address can never be asked, as far as that can be told without looking its name up."""
+        parts = urlsplit(url)
+        host, port = (parts.hostname or "").lower(), parts.port or (_HTTPS if parts.scheme == "https" else 80)
+        if self._is_named(host, port):
+            return None
+        if port != _HTTPS and port < _LOW:
+            return "a port below 1024 other than 443"
+        try:
+            return None if is_public(str(ipaddress.ip_address(host))) else "a private address"
+        except ValueError:
+            return "this machine" if host == "localhost" or host.endswith(".localhost") else None
+
+    def _is_named(self, host: str, port: int) -> bool:
+        name = host.lower().strip("[]")
+        return name in self._internal or f"{name}:{port}" in self._internal
+
+    def _refused(self, host: str, why: str) -> OSError:
+        log.event("outside_address_refused", host=host[:255], reason=why, level="WARNING")
+        return OSError(f"{why} may not be asked")
+
+
+def is_public(text: str) -> bool:
+    """Whether an address belongs to nobody's own network: what an IPv6 address carries of IPv4 counts."""
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
+        if address in _NAT64:
+            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        if inner is not None:
+            return is_public(str(inner))
+    return address.is_global and not address.is_multicast
