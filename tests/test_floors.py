@@ -56,6 +56,7 @@ FLOORS: list[tuple[str, set[str], set[str]]] = [
     ("realmint.breaker", set(), set()),
     ("realmint.client_assertion", {"realmint.protocol"}, set()),
     ("realmint.introspection_policy", {"realmint.protocol", "realmint.rules"}, set()),
+    ("realmint.introspection_credentials", {"realmint.client_assertion", "realmint.introspection_policy"}, set()),
     ("realmint.introspection_cache", set(), set()),
     ("realmint.introspection_call", {"realmint.protocol", "realmint.messages", "realmint.reach"}, set()),
     ("realmint.notices", {"realmint.protocol", "realmint.single_flight"}, set()),
