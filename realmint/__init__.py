@@ -18,7 +18,8 @@ held of an issuer) and `status_reading` (a list as it is sent), `reach` (where i
 and `fetching`; `protected_resource` (RFC 9728). What does: `resource_server` (the door) with an `issuer_rule` for each
 issuer, `engine` (what a decision needs), `token_cache`; `key_source` and `status_source` by `single_flight` (threads,
 event loops) and `upkeep` (ahead of them), `introspection` (by `introspection_policy`; settled by
-`introspection_desk`, `introspection_call`, `introspection_cache` and `breaker`), `notices` (the log), `transport` over
+`introspection_desk`, `introspection_call`, `introspection_cache` and `breaker`; as the client that
+`introspection_credentials` shows, with a secret or a `client_assertion`), `notices` (the log), `transport` over
 `connections`, `lookups` and `proxies`, whose failures `causes` names. Adapters: `flask` (with `routes` and
 `open_routes`), `fastapi`, `django`, `asgi`, `wsgi`, which all ask the one `gate`, carry its `answers` and know
 `open_paths`; `testing`, for the tests of an API; `checkup`, also as a command (`__main__`), for its operator;
@@ -30,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from realmint.bearer import InsufficientScope, InvalidRequest, InvalidToken, TokenError, Unavailable
+    from realmint.client_assertion import AssertionFile, ClientKey
     from realmint.decision import AccessToken
     from realmint.introspection_policy import Introspection
     from realmint.issuer_rule import IssuerRule
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AccessToken",
+    "AssertionFile",
+    "ClientKey",
     "HTTPTransport",
     "InsufficientScope",
     "Introspection",
@@ -61,6 +65,8 @@ __all__ = [
 
 _HOME = {
     "AccessToken": "decision",
+    "AssertionFile": "client_assertion",
+    "ClientKey": "client_assertion",
     "HTTPTransport": "transport",
     "InsufficientScope": "bearer",
     "Introspection": "introspection_policy",

@@ -2,7 +2,7 @@
 
 Exits 0 where nothing is to be mended, 1 where something is, 2 for options that cannot be. The credentials with which
 the introspection endpoint is tried stand in API_CLIENT_ID and API_CLIENT_SECRET; with --client-id the secret is read
-from standard input.
+from standard input, but where --client-key or --client-assertion names the file of a private key or an assertion.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from realmint import Introspection, ResourceServer
+from realmint import AssertionFile, ClientKey, Introspection, ResourceServer
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,13 +33,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _introspection(options: argparse.Namespace) -> Introspection | None:
     """Raises ValueError."""
-    client_id = options.client_id or os.environ.get("API_CLIENT_ID")
+    client_id, endpoint = options.client_id or os.environ.get("API_CLIENT_ID"), options.introspection_endpoint
+    for option in ("introspection_endpoint", "client_key", "client_assertion"):
+        if not client_id and getattr(options, option):
+            raise ValueError(f"--{option.replace('_', '-')} needs a client: --client-id, or API_CLIENT_ID")
     if not client_id:
-        if options.introspection_endpoint:
-            raise ValueError("--introspection-endpoint needs a client: --client-id, or API_CLIENT_ID")
         return None
+    if options.client_key:
+        return Introspection(client_id, endpoint=endpoint, client_key=ClientKey.from_file(options.client_key))
+    if options.client_assertion:
+        return Introspection(client_id, endpoint=endpoint, client_assertion=AssertionFile(options.client_assertion))
     secret = sys.stdin.readline().strip() if options.client_id else os.environ.get("API_CLIENT_SECRET", "")
-    return Introspection(client_id, secret, endpoint=options.introspection_endpoint)
+    return Introspection(client_id, secret, endpoint=endpoint)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,6 +58,9 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--reach-at", help="scheme, host and port at which it is reached under another name")
     check.add_argument("--allow-insecure-http", action="store_true", help="http though it leaves this machine")
     check.add_argument("--client-id", help="the API's own client; its secret is read from standard input")
+    shown = check.add_mutually_exclusive_group()
+    shown.add_argument("--client-key", metavar="FILE", help="its private key (PEM or JWK), in place of a secret")
+    shown.add_argument("--client-assertion", metavar="FILE", help="an assertion that somebody signed for it")
     check.add_argument("--introspection-endpoint", help="where it is asked about tokens, if it has no metadata")
     check.add_argument("--json", action="store_true", help="one object on standard output")
     return parser

@@ -3,8 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from realmint.client_assertion import AssertionUnavailable
 from realmint.fetching import FetchError
-from realmint.introspection_call import Said, read_answer, request
+from realmint.introspection_call import Failed, Said, read_answer, request
+from realmint.introspection_credentials import shown
+from realmint.introspection_policy import Introspection
 from realmint.issuer_clock import clock_offset
 from realmint.issuer_rule import IssuerRule
 from realmint.key_set import Keys, read_keys
@@ -148,18 +151,25 @@ class _Visit:
             )
             self._say("introspection", good=False, said=said)
             return
-        question = request(self._reach, endpoint, asked.client_id, asked.client_secret, NO_TOKEN)
-        answer: Response | TransportError
-        try:
-            answer = self._send(question)
-        except TransportError as error:
-            answer = error
-        found = read_answer(answer, self._clock())
+        found = self._asked(asked, endpoint)
         if isinstance(found, Said):
             self._say("introspection", good=True, said=f"{endpoint} answers client {asked.client_id}")
             return
-        fields = {"endpoint": endpoint, "reason": found.reason, "cause": found.cause}
+        fields = {
+            "endpoint": endpoint, "reason": found.reason, "cause": found.cause, "credential": asked.credential
+        }  # fmt: skip
         self._say("introspection", good=False, said=WARNINGS["introspection.failed"](fields))
+
+    def _asked(self, asked: Introspection, endpoint: str) -> Said | Failed:
+        answer: Response | TransportError
+        try:
+            client = shown(asked, self._rule.issuer, self._clock())
+            answer = self._send(request(self._reach, endpoint, NO_TOKEN, client.headers, client.form))
+        except AssertionUnavailable as error:
+            return Failed("introspection_assertion", str(error))
+        except TransportError as error:
+            answer = error
+        return read_answer(answer, self._clock())
 
     def _own_clock(self) -> None:
         if self._ahead is None:

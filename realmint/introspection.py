@@ -7,9 +7,11 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from realmint.bearer import InvalidToken, Unavailable
+from realmint.client_assertion import AssertionUnavailable
 from realmint.decision import Claims
 from realmint.introspection_cache import Digest
 from realmint.introspection_call import CALL_SECONDS, Failed, Said, other_claims, read_answer, request
+from realmint.introspection_credentials import shown
 from realmint.introspection_desk import CALLS, Call, Desk, Landing, Telling
 from realmint.introspection_policy import Introspection
 from realmint.key_source import KeySource
@@ -142,7 +144,7 @@ class IntrospectionClient:
         finally:
             told = self._land(call, outcome)
         for name, fields in told:
-            self._tell(name, fields)
+            self._tell(name, {**fields, "credential": self._settings.credential} if "endpoint" in fields else fields)
 
     def _land(self, call: Call, outcome: Said | Failed) -> list[Telling]:
         told = self._desk.landed(call, outcome, self._clock(), self._monotonic())
@@ -153,11 +155,12 @@ class IntrospectionClient:
         places = self._places
         if not places.acquire(timeout=QUEUE_SECONDS):
             return Failed("introspection_busy", f"{CALLS} calls under way")
-        settings = self._settings
         answer: Response | TransportError
         try:
-            asked = request(self._reach, endpoint, settings.client_id, settings.client_secret, question.token)
-            answer = self._transport(asked)
+            client = shown(self._settings, self._reach.issuer, self._clock())
+            answer = self._transport(request(self._reach, endpoint, question.token, client.headers, client.form))
+        except AssertionUnavailable as error:
+            return Failed("introspection_assertion", str(error))
         except TransportError as error:
             answer = error
         except Exception as error:  # noqa: BLE001 - a transport may be anybody's, and what it raises may quote a request

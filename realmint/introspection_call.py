@@ -1,11 +1,10 @@
 """One question to an introspection endpoint (RFC 7662) and what its answer says. Pure."""
 
 import email.utils
-from base64 import b64encode
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
-from urllib.parse import quote_plus, urlencode
+from urllib.parse import urlencode
 
 from realmint.messages import Request, Response, TransportError
 from realmint.protocol.jws import JWSError, parse_object
@@ -49,16 +48,11 @@ class Failed(NamedTuple):
     alone: bool = False
 
 
-def request(reach: Reach, endpoint: str, client_id: str, client_secret: str, token: str) -> Request:
-    """Asks about `token`, as that client: form-encoded first, then Basic (RFC 6749 section 2.3.1)."""
-    pair = f"{quote_plus(client_id)}:{quote_plus(client_secret)}"
-    headers = {
-        "Accept": "application/json",
-        "Content-Type": FORM_MEDIA_TYPE,
-        "Authorization": "Basic " + b64encode(pair.encode()).decode(),
-    }
-    body = urlencode({"token": token, "token_type_hint": "access_token"}).encode()
-    return reach.request("POST", endpoint, headers, body=body, max_bytes=MAX_ANSWER, seconds=CALL_SECONDS)
+def request(reach: Reach, endpoint: str, token: str, headers: Mapping[str, str], form: Mapping[str, str]) -> Request:
+    """Asks about `token` (RFC 7662 section 2.1). headers, form: what shows which client asks."""
+    sent = {"Accept": "application/json", "Content-Type": FORM_MEDIA_TYPE, **headers}
+    body = urlencode({"token": token, "token_type_hint": "access_token", **form}).encode()
+    return reach.request("POST", endpoint, sent, body=body, max_bytes=MAX_ANSWER, seconds=CALL_SECONDS)
 
 
 def read_answer(answer: Response | TransportError, now: int) -> Said | Failed:

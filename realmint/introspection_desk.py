@@ -132,8 +132,12 @@ class Desk:
         if outcome.reason == "introspection_mismatch":  # it is there, and answers
             self._breaker = self._breaker.succeeded(now, decides=call.decides)
             return [("introspection.mismatch", {"cause": outcome.cause})]
-        self.moved = outcome.moved
+        if outcome.reason != "introspection_assertion":
+            self.moved = outcome.moved
         telling = ("introspection.failed", {"reason": outcome.reason, "cause": outcome.cause, "endpoint": call.address})
+        if outcome.reason == "introspection_assertion":  # nothing was sent: the fault is on our side
+            self._breaker = self._breaker.abandoned() if call.decides else self._breaker
+            return [telling]
         if outcome.alone:
             self._breaker = self._breaker.succeeded(now, decides=call.decides)
             return [telling]

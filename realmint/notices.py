@@ -87,10 +87,16 @@ def _keys_failed(fields: Fields) -> str:
 
 def _introspection_failed(fields: Fields) -> str:
     endpoint, cause = fields.get("endpoint"), str(fields.get("cause", ""))
+    credential = fields.get("credential", "client_secret")
+    if fields.get("reason") == "introspection_assertion":
+        return (
+            f"there is no {credential} to show {endpoint}: {cause}; every token that has to be asked about is answered"
+            " 503 until there is one"
+        )
     if fields.get("reason") == "introspection_credentials":
         return (
             f"{endpoint} refuses this API's own credentials ({cause}): every token that has to be asked about is"
-            " answered 503 until client_id and client_secret of Introspection(...) are those of a live client"
+            f" answered 503 until client_id and {credential} of Introspection(...) are those of a live client"
         )
     return f"{endpoint} gave no answer about a token: {cause}{advice(cause)}"
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 ACCESS_TOKEN_TYP = "at+jwt"  # noqa: S105 - a media type; RFC 9068 section 2.1
 JWT_TYP = "JWT"  # RFC 7519 section 5.1
+CLIENT_AUTHENTICATION_TYP = "client-authentication+jwt"  # rfc7523bis: an assertion by which a client authenticates
 STATUS_LIST_TYP = "statuslist+jwt"  # Token Status List, draft 21, section 5.1
 STATUS_LIST_MEDIA_TYPE = "application/statuslist+jwt"  # the same, section 14.7
 CLIENT_AUTHENTICATION_TYP = "client-authentication+jwt"  # rfc7523bis section 3
@@ -13,6 +14,7 @@ JWT_SPIFFE_ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe" 
 JWT_BEARER_GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"  # RFC 7523 section 2.1
 BEARER = "Bearer"  # RFC 6750 section 4
 FORM_MEDIA_TYPE = "application/x-www-form-urlencoded"  # RFC 6749 appendix B
+JWT_BEARER_ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"  # RFC 7523 section 2.2
 JWK_SET_MEDIA_TYPE = "application/jwk-set+json"  # RFC 7517 section 8.5.2
 
 SIGNING_ALGORITHMS = ("ES256", "RS256", "PS256", "ES384", "EdDSA")

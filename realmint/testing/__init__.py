@@ -7,8 +7,9 @@ api = issuer.resource_server("https://orders.example")      # in memory, on a cl
 token = issuer.issue(audience="https://orders.example", scope="orders:read")
 issuer.revoke(token); issuer.rotate(); issuer.down(); issuer.clock.advance(600)
 
-`fake_issuer` (FakeIssuer) with `signing` (its keys) and `served` (on loopback), `clock`, `caller` (as_caller),
-`guarded` (assert_guarded) with `hostile` (what it fires); `pytest_plugin`: the fixture `fake_issuer`.
+`fake_issuer` (FakeIssuer) with `signing` (its keys), `served` (on loopback) and `assertions` (a client with a key),
+`clock`, `caller` (as_caller), `guarded` (assert_guarded) with `hostile` (what it fires); `pytest_plugin`: the fixture
+`fake_issuer`.
 """
 
 from realmint.testing.caller import as_caller

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from secrets import randbelow, token_bytes, token_hex
@@ -14,6 +14,7 @@ from realmint.protocol import checksummed, jws
 from realmint.protocol.names import ACCESS_TOKEN_TYP, STATUS_LIST_MEDIA_TYPE, STATUS_LIST_TYP
 from realmint.protocol.status_list import written
 from realmint.resource_server import ResourceServer
+from realmint.testing.assertions import KeyClient
 from realmint.testing.clock import TestClock
 from realmint.testing.served import served
 from realmint.testing.signing import SigningKey
@@ -41,7 +42,7 @@ class FakeIssuer:
     """Issues tokens, publishes keys and a status list, answers introspection; and can be down, slow or full of rubbish.
 
     Hand it to ResourceServer as `transport`, or take resource_server(); serving() has it listen on loopback. `requests`
-    holds what it was asked. For tests alone: it asks nobody who they are.
+    holds what it was asked. For tests alone: it asks nobody who they are, but for demand_key().
     """
 
     issuer: str = ISSUER
@@ -61,6 +62,7 @@ class FakeIssuer:
         self._down = False
         self._seconds = 0.0
         self._listening = False
+        self._key_client: KeyClient | None = None
 
     @classmethod
     @contextmanager
@@ -150,6 +152,14 @@ class FakeIssuer:
         self.keys = [key for key in self.keys if key.kid != kid]
         self._sequence += 1
 
+    def demand_key(self, client_id: str, public_jwk: Mapping[str, Any]) -> KeyClient:
+        """From now on introspection answers this client alone, by assertions under its key, each once; others are 401.
+
+        public_jwk: as ClientKey.public_jwk has it. What is returned knows why it `refused` others. Raises ValueError.
+        """
+        self._key_client = KeyClient(client_id, public_jwk)
+        return self._key_client
+
     def down(self) -> None:
         """Nothing listens any more."""
         self._down = True
@@ -194,6 +204,7 @@ class FakeIssuer:
     def _endpoints(self) -> dict[str, tuple[Faults, Callable[[Request], Response]]]:
         return {
             "/connect/jwk_uri": (self.jwks, self._jwks),
+            "/status": (self.status_list, self._lists),
             "/status/0": (self.status_list, self._statuses),
             "/introspect": (self.introspection, self._introspect),
             self.issuer.partition("://")[2].partition("/")[2]: (self.metadata, self._metadata),
@@ -212,6 +223,9 @@ class FakeIssuer:
     def _jwks(self, _: Request) -> Response:
         return _json({"keys": [dict(key.jwk) for key in self.keys]}, **{"cache-control": "max-age=300"})
 
+    def _lists(self, _: Request) -> Response:
+        return _json({"status_lists": [f"{self.issuer}/status/0"]})
+
     def _statuses(self, _: Request) -> Response:
         array, now, uri = bytearray(LIST_BYTES), self._now(), f"{self.issuer}/status/0"
         for idx in self._revoked:
@@ -224,7 +238,10 @@ class FakeIssuer:
         return Response(200, {"content-type": STATUS_LIST_MEDIA_TYPE}, text.encode())
 
     def _introspect(self, request: Request) -> Response:
-        token = parse_qs((request.body or b"").decode("ascii", "replace")).get("token", [""])[0]
+        form = parse_qs((request.body or b"").decode("ascii", "replace"))
+        if self._key_client is not None and not self._key_client.takes(request, form, self.issuer, self._now()):
+            return _json({"error": "invalid_client"})._replace(status=401)
+        token = form.get("token", [""])[0]
         said = self._issued.get(token)
         if said is None or said["status"]["status_list"]["idx"] in self._revoked or said["exp"] <= self._now():
             return _json({"active": False})

@@ -9,15 +9,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from realmint import Introspection, ResourceServer
+from realmint import ClientKey, Introspection, ResourceServer
 from realmint.__main__ import main
 from realmint.protocol import jws
 from realmint.protocol.names import STATUS_LIST_TYP
 from realmint.protocol.status_list import written
+from realmint.testing import FakeIssuer
+from tests.support.client_keys import CURVED, another, pem
 from tests.support.forge import Forge
 from tests.support.servers import Asked, Serving, serving
 
@@ -172,6 +175,49 @@ def test_178_wrong_credentials_are_found_and_the_secret_is_read_from_standard_in
     line = mended(live, capsys, "--client-id", "orders-api")
     assert "refuses this API's own credentials (status 401)" in line
     assert "s3cret" not in line
+
+
+@pytest.mark.rfc("7523", "2.2")
+@pytest.mark.parametrize("option", ["--client-key", "--client-assertion"])
+def test_a_client_without_a_secret_is_tried_with_the_file_that_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, option: str
+) -> None:
+    monkeypatch.setenv("API_CLIENT_SECRET", "s3cret")  # of somebody else: the option counts
+    key, shown = ClientKey(pem(CURVED)), tmp_path / "shown"
+    with FakeIssuer.serving() as issuer:
+        demanded = issuer.demand_key("orders-api", key.public_jwk)
+        by_file = key.assertion("orders-api", issuer.issuer, int(time.time())).encode()
+        shown.write_bytes(pem(CURVED) if option == "--client-key" else by_file)
+        asked = ["check", issuer.issuer, "--audience", AUDIENCE, "--client-id", "orders-api", option, str(shown)]
+        assert main(asked) == 0
+        assert "ok    introspection: " in capsys.readouterr().out
+        assert demanded.refused == []
+        shown.write_bytes(pem(another("ES256")) if option == "--client-key" else by_file)  # the second time
+        assert main(asked) == 1
+        assert f"client_id and {option[2:].replace('-', '_')} of Introspection(...)" in capsys.readouterr().out
+        assert demanded.refused == ["header" if option == "--client-key" else "jti"]
+
+
+def test_a_file_without_an_assertion_is_to_be_mended(
+    live: Live, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    line = mended(live, capsys, "--client-id", "orders-api", "--client-assertion", str(tmp_path / "missing"))
+    assert line.startswith(f"MEND  introspection: there is no client_assertion to show {live.issuer}/introspect: ")
+    assert "missing': No such file or directory" in line
+
+
+def test_a_file_without_a_key_is_an_option_that_cannot_be(
+    live: Live, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    missing = str(tmp_path / "missing")
+    assert check(live, "--client-id", "orders-api", "--client-key", missing) == 2
+    assert capsys.readouterr().err == f"realmint check: {missing}: No such file or directory\n"
+    for option in ("--client-key", "--client-assertion"):
+        assert check(live, option, missing) == 2
+        assert capsys.readouterr().err == f"realmint check: {option} needs a client: --client-id, or API_CLIENT_ID\n"
+    with pytest.raises(SystemExit) as ended:
+        check(live, "--client-id", "orders-api", "--client-key", missing, "--client-assertion", missing)
+    assert ended.value.code == 2
 
 
 def test_a_clock_apart_is_found(live: Live, capsys: pytest.CaptureFixture[str]) -> None:

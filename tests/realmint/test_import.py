@@ -11,8 +11,8 @@ import pytest
 PROMISED = {"AccessToken", "Introspection", "IssuerRule", "KeyPolicy", "Legacy", "StatusPolicy", "TokenCache"}
 INTERNAL = {"VerificationKey"}
 ASIDE = {
-    "__main__", "answers", "asgi", "breaker", "checkup", "django", "fastapi", "flask", "gate", "introspection",
-    "introspection_cache", "introspection_call", "introspection_desk", "open_paths", "open_routes", "routes", "testing", "wsgi",
+    "__main__", "answers", "asgi", "breaker", "checkup", "client_assertion", "django", "fastapi", "flask", "gate", "introspection",
+    "introspection_cache", "introspection_call", "introspection_credentials", "introspection_desk", "open_paths", "open_routes", "routes", "testing", "wsgi",
 }  # fmt: skip
 LOADED = """
 import dataclasses, gc, json, ssl, sys

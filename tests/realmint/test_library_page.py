@@ -19,6 +19,7 @@ from realmint import InvalidToken, ResourceServer
 from realmint.testing import FakeIssuer as Issuer
 from tests.realmint.test_adapters import bearer
 from tests.support import doors
+from tests.support.client_keys import CURVED, pem
 from tests.support.fake_issuer import FakeIssuer
 from tests.support.tls import Authority
 
@@ -117,6 +118,14 @@ def test_an_api_that_asks_where_it_cannot_tell_is_what_the_page_shows() -> None:
     issuer.jwks.fail()
     issuer.clock.advance(4 * 3600 + 1)
     assert api.validate(issuer.issue(audience=AUDIENCE)).source == "introspection"
+
+
+def test_a_client_without_a_secret_is_as_the_page_shows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "orders-api.pem").write_bytes(pem(CURVED))
+    monkeypatch.chdir(tmp_path)
+    (block,) = blocks("Asking the issuer")
+    made = ran(block)
+    assert (made["by_key"].credential, made["by_workload"].credential) == ("client_key", "client_assertion")
 
 
 def test_every_option_that_the_page_names_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
