@@ -56,13 +56,14 @@ def _unusable(found: AuthenticatedClient) -> str | None:
     return None if found.credential_id in found.client.ranges else "credential_without_range"
 
 
-def metadata(endpoint: str) -> dict[str, object]:
+def metadata(endpoint: str) -> dict[str, list[str]]:
     """What the metadata document says of client authentication at `endpoint`, such as `token` (RFC 8414 section 2)."""
     prefix = f"{endpoint}_endpoint_"
     names = [method.NAME for method in METHODS if not method.BESIDE]
-    members: dict[str, object] = {f"{prefix}auth_methods_supported": names}
+    members: dict[str, list[str]] = {f"{prefix}auth_methods_supported": names}
     for method in METHODS:
-        members |= {prefix + name: value for name, value in method.METADATA.items()}
+        for name, values in method.METADATA.items():  # several methods may name their own algorithms of one kind
+            members[prefix + name] = list(dict.fromkeys((*members.get(prefix + name, ()), *values)))
     return members
 
 

@@ -28,6 +28,8 @@ from issuer.secrets import TooManyAttempts
 from realmint.protocol.jws import JWSError, Unverified, VerificationKey, peek, signed_by, verification_key
 from realmint.protocol.names import JWT_BEARER_ASSERTION, JWT_BEARER_GRANT, JWT_SPIFFE_ASSERTION
 
+PARAMETERS = frozenset({"client_assertion", "client_assertion_type"})
+GRANT_PARAMETER = "assertion"
 Keys = Sequence[VerificationKey]
 _TYPES = frozenset({JWT_BEARER_ASSERTION, JWT_SPIFFE_ASSERTION})
 
@@ -82,7 +84,7 @@ def found_in(request: Request) -> Assertion | None:
 
 def granted_in(request: Request) -> Assertion | None:
     """The assertion that is the authorization grant itself (RFC 7523 section 2.1), or None where there is none."""
-    text = request.one("assertion") if request.one("grant_type") == JWT_BEARER_GRANT else None
+    text = request.one(GRANT_PARAMETER) if request.one("grant_type") == JWT_BEARER_GRANT else None
     return read(text) if text is not None else None
 
 

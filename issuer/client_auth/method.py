@@ -46,7 +46,7 @@ class Method(ABC):
     """Its registered name (RFC 7591 section 2, token_endpoint_auth_method)."""
     SCHEME: str | None = None
     """The scheme of the Authorization header that it reads, in lower case."""
-    METADATA: Mapping[str, object] = {}
+    METADATA: Mapping[str, Sequence[str]] = {}
     """What the metadata document says of it, without the prefix `token_endpoint_` and its like."""
     PROOFS: tuple[type[Proof], ...] = ()
     """The kinds of credential that it takes; none where it takes secrets."""

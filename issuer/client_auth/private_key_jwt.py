@@ -1,7 +1,7 @@
 """private_key_jwt: a client signs for itself (RFC 7523 section 2.2, as rfc7523bis has it; FAPI 2.0 section 5.3.2.1)."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from issuer.client_auth import assertion
@@ -34,10 +34,12 @@ class PrivateKeyJWT(Method):
     """
 
     NAME = "private_key_jwt"
-    METADATA: Mapping[str, object] = {"auth_signing_alg_values_supported": list(SIGNING_ALGORITHMS)}
+    METADATA: Mapping[str, Sequence[str]] = {"auth_signing_alg_values_supported": SIGNING_ALGORITHMS}
     PROOFS = (PublicKey, PublicKeySet)
 
     def presented(self, request: Request) -> bool:
+        if assertion.PARAMETERS.isdisjoint(request.parameters):
+            return False
         found = assertion.found_in(request)
         return found is not None and found.is_own
 

@@ -32,6 +32,8 @@ class WorkloadIdentity(Method):
     BESIDE = True
 
     def presented(self, request: Request) -> bool:
+        if assertion.PARAMETERS.isdisjoint(request.parameters) and assertion.GRANT_PARAMETER not in request.parameters:
+            return False
         found = assertion.found_in(request)
         return (found is not None and not found.is_own) or assertion.granted_in(request) is not None
 

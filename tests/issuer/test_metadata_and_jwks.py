@@ -60,18 +60,22 @@ def test_128_the_issuer_is_the_same_at_every_address_and_is_the_one_that_was_ask
 @pytest.mark.rfc("8414", "2")
 def test_129_metadata_is_whole_and_cacheable(house: House) -> None:
     root = f"{BASE_URL}/oauth2/realms/root"
-    methods = ["client_secret_basic", "client_secret_post"]
+    methods = ["client_secret_basic", "client_secret_post", "private_key_jwt"]
+    algs = ["ES256", "RS256", "PS256", "ES384", "EdDSA"]
     expected = {
         "issuer": root,
         "authorization_endpoint": f"{root}/authorize",
         "token_endpoint": f"{root}/access_token",
         "token_endpoint_auth_methods_supported": methods,
+        "token_endpoint_auth_signing_alg_values_supported": algs,
         "grant_types_supported": ["client_credentials"],
         "response_types_supported": ["none"],
         "introspection_endpoint": f"{root}/introspect",
         "introspection_endpoint_auth_methods_supported": methods,
+        "introspection_endpoint_auth_signing_alg_values_supported": algs,
         "revocation_endpoint": f"{root}/token/revoke",
         "revocation_endpoint_auth_methods_supported": methods,
+        "revocation_endpoint_auth_signing_alg_values_supported": algs,
         "jwks_uri": f"{root}{JWKS}",
         "status_list_aggregation_endpoint": f"{root}/status",
     }

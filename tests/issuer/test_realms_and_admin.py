@@ -105,7 +105,7 @@ def test_205_the_method_that_counts_is_the_one_that_was_used_also_after_an_updat
         issuer.run(f"clients update svc --auth-method {method}")
         issuer.clock.advance(2)
         assert issuer.token_response(caller).status_code == basic
-        assert issuer.token_response(caller, client_assertion_type="x", client_assertion="y").status_code == basic
+        assert issuer.token_response(caller, client_assertion_type="x", client_assertion="y").status_code == 400
         assert issuer.post("/access_token", form | caller.post).status_code == post
 
 
