@@ -175,6 +175,7 @@ FLOORS: list[tuple[str, set[str], set[str]]] = [
     ("issuer.serving.connection", {"issuer.request", "issuer.serving"}, {"httptools"}),
     ("issuer.serving", {"realmint.protocol", "issuer.log", "issuer.waiting", "issuer.serving"}, {"gunicorn", "uvloop"}),
     ("issuer.cli.tokens", {"realmint.protocol", "realmint.transport", "keys", "issuer"}, {"click"}),
+    ("issuer.cli.presenting", {"realmint.client_assertion", "issuer.cli"}, set()),
     ("issuer.cli", {"realmint.protocol", "keys", "issuer"}, {"flask", "sqlalchemy", "click"}),
     ("issuer", {"realmint.protocol", "keys", "issuer"}, {"flask", "werkzeug", "authlib", "sqlalchemy", "click"}),
     ("app", {"issuer", "keys", "realmint.protocol"}, {"flask", "click"}),

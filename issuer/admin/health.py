@@ -7,6 +7,7 @@ from enum import StrEnum
 from issuer.admin.change import Administration, find_realm
 from issuer.admin.clients import last_sign, names_no_audience
 from issuer.clients import MARKERS, Client
+from issuer.credentials import Credential, PublicKey
 from issuer.realms import Realm
 from issuer.secrets import Secret
 from issuer.storage import clients as client_store
@@ -17,6 +18,8 @@ EXPIRING_SOON = 14 * DAY
 UNUSED = 30 * DAY
 """Seconds without use that are worth a word; what is younger has not had the time to be used."""
 OLD = 365 * DAY
+_SHORT_LIVED = frozenset({"secret", PublicKey.WORD})
+"""What should be replaced now and then; who is trusted, and where keys are, may stay so for years."""
 
 
 class Kind(StrEnum):
@@ -33,12 +36,14 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """What wants attention; `finding` says it to people. secret_id: of the secret it is about, if it is about one."""
+    """What wants attention; `finding` says it to people. secret_id: of the secret it is about, credential_id: of the
+    credential of another kind, if it is about one."""
 
     client_id: str
     kind: Kind
     finding: str
     secret_id: str | None = None
+    credential_id: str | None = None
     scopes: tuple[str, ...] = ()
 
 
@@ -56,16 +61,17 @@ def of_realm(administration: Administration, realm_path: str) -> list[Finding]:
 
 
 def findings(realm: Realm, client: Client, requested: set[str], now: int) -> Iterator[Finding]:
-    """What there is to say of one client and its secrets. requested: the scope values that it ever got."""
-    live = [secret for secret in client.secrets if secret.live(now)]
+    """What there is to say of one client and its credentials. requested: the scope values that it ever got."""
+    every: tuple[Secret | Credential, ...] = (*client.secrets, *client.credentials)
+    live = [each for each in every if each.live(now)]
     yield from _endings(client, live, now)
     if last_sign(client) <= now - UNUSED:
         if client.last_used_at is None:
             yield Finding(client.client_id, Kind.NEVER_USED, "never used, for 30 days or more")
         else:
             yield Finding(client.client_id, Kind.UNUSED, "not used for 30 days")
-    for secret in live:
-        yield from _of_secret(client, secret, now, alone=len(live) == 1)
+    for each in live:
+        yield from _of_credential(client, each, now, alone=len(live) == 1)
     never = tuple(sorted(scope for scope in client.scopes - MARKERS - requested if len(scope) <= scope_marks.LONGEST))
     if never and client.last_used_at is not None and client.created_at <= now - UNUSED:
         text = f"scopes never requested: {' '.join(never)}"
@@ -74,22 +80,34 @@ def findings(realm: Realm, client: Client, requested: set[str], now: int) -> Ite
         yield Finding(client.client_id, Kind.NO_AUDIENCE, "neither it nor its realm names an audience")
 
 
-def _endings(client: Client, live: list[Secret], now: int) -> Iterator[Finding]:
+def _endings(client: Client, live: list[Secret | Credential], now: int) -> Iterator[Finding]:
     """Whether it can authenticate, and goes on to: what ends beside a secret that stays is a rotation under way."""
     if not live:
-        yield Finding(client.client_id, Kind.NO_LIVE_SECRET, "has no live secret")
+        text = "has no live secret" + (", nor any other credential" if client.credentials else "")
+        yield Finding(client.client_id, Kind.NO_LIVE_SECRET, text)
         return
-    last = max(live, key=lambda secret: (secret.expires_at is None, secret.expires_at or 0))
+    last = max(live, key=lambda each: (each.expires_at is None, each.expires_at or 0))
     if last.expires_at is not None and last.expires_at < now + EXPIRING_SOON:
-        text = "its last secret expires within 14 days"
-        yield Finding(client.client_id, Kind.EXPIRING, text, secret_id=last.secret_id)
+        word, _ = _called(last)
+        yield _about(client, last, Kind.EXPIRING, f"its last {word} expires within 14 days")
 
 
-def _of_secret(client: Client, secret: Secret, now: int, *, alone: bool) -> Iterator[Finding]:
-    name = secret.secret_id
-    if not alone and (secret.last_used_at or secret.created_at) <= now - UNUSED:
+def _of_credential(client: Client, each: Secret | Credential, now: int, *, alone: bool) -> Iterator[Finding]:
+    word, name = _called(each)
+    if not alone and (each.last_used_at or each.created_at) <= now - UNUSED:
         # Of the only one its client says it.
-        kind, how = (Kind.NEVER_USED, "never") if secret.last_used_at is None else (Kind.UNUSED, "not")
-        yield Finding(client.client_id, kind, f"secret {name} {how} used for 30 days", secret_id=name)
-    if secret.created_at <= now - OLD:
-        yield Finding(client.client_id, Kind.OLD, f"secret {name} is over a year old", secret_id=name)
+        kind, how = (Kind.NEVER_USED, "never") if each.last_used_at is None else (Kind.UNUSED, "not")
+        yield _about(client, each, kind, f"{word} {name} {how} used for 30 days")
+    if each.created_at <= now - OLD and word in _SHORT_LIVED:
+        yield _about(client, each, Kind.OLD, f"{word} {name} is over a year old")
+
+
+def _about(client: Client, each: Secret | Credential, kind: Kind, finding: str) -> Finding:
+    if isinstance(each, Secret):
+        return Finding(client.client_id, kind, finding, secret_id=each.secret_id)
+    return Finding(client.client_id, kind, finding, credential_id=each.credential_id)
+
+
+def _called(each: Secret | Credential) -> tuple[str, str]:
+    """What people call it, and its name."""
+    return ("secret", each.secret_id) if isinstance(each, Secret) else (each.proof.WORD, each.credential_id)

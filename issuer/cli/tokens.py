@@ -1,19 +1,21 @@
 """flask tokens: what a client gets from the running issuer; revoking and inspecting it."""
 
-import base64
 import sys
+from pathlib import Path
 from typing import Any
-from urllib.parse import quote_plus, urlencode
+from urllib.parse import urlencode
 
 import click
 
 from issuer.admin.inspection import Inspection, inspect, read_only
+from issuer.cli import presenting
 from issuer.cli.client_secrets import read_secret
 from issuer.cli.commands import Commands
 from issuer.cli.console import is_terminal, print_json, say
 from issuer.cli.exits import Exit, Refused
 from issuer.cli.inspecting import add_inspect, shape, tell
 from issuer.cli.options import NAME, options
+from issuer.cli.presenting import Presented
 from issuer.cli.revoking import add_revoke
 from issuer.realms import Addresses
 from issuer.runtime import Runtime
@@ -24,6 +26,7 @@ from realmint.protocol.jws import JWSError
 from realmint.protocol.names import FORM_MEDIA_TYPE
 
 MAX_ANSWER = 65536
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 def group(runtime: Runtime) -> click.Group:
@@ -41,20 +44,37 @@ def _add_get(commands: click.Group, runtime: Runtime) -> None:
     @click.option("--scope", multiple=True, help="What to ask for; repeats, or a space-separated list.")
     @click.option("--resource", multiple=True, help="Which API it is for (RFC 8707); repeats.")
     @click.option("--audience", multiple=True, help="The same by plain name; repeats.")
+    @click.option(
+        "--key", "key_file", type=_FILE, help="Sign an assertion with the private key in this file (private_key_jwt)."
+    )
+    @click.option("--kid", type=NAME, help="The registered name of that key; without it the file's, or the thumbprint.")
+    @click.option(
+        "--assertion",
+        "assertion_file",
+        type=_FILE,
+        help="Send the token in this file, which a platform gave a workload, as the assertion.",
+    )
     @click.option("--decode", is_flag=True, help="Show it as flask tokens inspect does, instead of its text.")
     @options("realm", "json")
     def get(
-        client_id: str, scope: tuple[str, ...], resource: tuple[str, ...], audience: tuple[str, ...], decode: bool,
-        realm_path: str, as_json: bool,
+        client_id: str, scope: tuple[str, ...], resource: tuple[str, ...], audience: tuple[str, ...],
+        key_file: Path | None, kid: str | None, assertion_file: Path | None, decode: bool, realm_path: str,
+        as_json: bool,
     ) -> None:  # fmt: skip
         """Asks the running issuer for a token, as CLIENT_ID, and prints it.
 
-        The secret comes from standard input, or is asked for at a terminal.
+        The secret comes from standard input, or is asked for at a terminal; with --key or --assertion there is none.
         """
+        if key_file is not None and assertion_file is not None:
+            raise click.UsageError("say --key or --assertion, not both")
         form = [("grant_type", "client_credentials"), *(("scope", value) for value in _joined(scope))]
         form += [("resource", value) for value in resource] + [("audience", value) for value in audience]
-        endpoint = Addresses(runtime.settings.base_url, realm_path).endpoint("/access_token")
-        answer = _ask(endpoint, client_id, _secret(), urlencode(form).encode())
+        addresses = Addresses(runtime.settings.base_url, realm_path)
+        if key_file is not None or assertion_file is not None:
+            shown = presenting.by_assertion(client_id, addresses.issuer, key_file, kid, assertion_file, runtime.clock())
+        else:
+            shown = presenting.by_secret(client_id, _secret())
+        answer = _ask(addresses.endpoint("/access_token"), shown, form)
         _show(answer, runtime, decode=decode, as_json=as_json)
 
 
@@ -70,19 +90,15 @@ def _secret() -> str:
     return secret
 
 
-def _ask(endpoint: str, client_id: str, secret: str, body: bytes) -> dict[str, Any]:
+def _ask(endpoint: str, shown: Presented, form: list[tuple[str, str]]) -> dict[str, Any]:
     """The token response. Raises Refused: exit code 6 when nobody answers, 1 when the issuer refuses."""
     # No other command asks anybody over HTTP.
     from realmint.transport import HTTPTransport, Request, TransportError, is_secure
 
     if not is_secure(endpoint):
-        raise Refused("unreachable", f"a secret is not sent over plain http: {endpoint}", Exit.USAGE)
-    pair = f"{quote_plus(client_id)}:{quote_plus(secret, errors='surrogateescape')}"  # RFC 6749 section 2.3.1
-    headers = {
-        "Authorization": "Basic " + base64.b64encode(pair.encode("utf-8", "surrogateescape")).decode(),
-        "Content-Type": FORM_MEDIA_TYPE,
-        "Accept": "application/json",
-    }
+        raise Refused("unreachable", f"a credential is not sent over plain http: {endpoint}", Exit.USAGE)
+    headers = {**shown.headers, "Content-Type": FORM_MEDIA_TYPE, "Accept": "application/json"}
+    body = urlencode([*form, *shown.form.items()]).encode()
     try:
         transport = HTTPTransport()
     except ValueError as error:  # a proxy in the environment that cannot be one

@@ -30,6 +30,7 @@ class PublicKey:
 
     KIND: ClassVar[str] = "key"
     PREFIX: ClassVar[str] = "key"
+    WORD: ClassVar[str] = "key"
 
     jwk: Mapping[str, Any] = field(repr=False)
     key: VerificationKey
@@ -57,6 +58,7 @@ class PublicKeySet:
 
     KIND: ClassVar[str] = "key_set"
     PREFIX: ClassVar[str] = "jwks"
+    WORD: ClassVar[str] = "key set"
 
     jwks_uri: str
 

@@ -2,11 +2,15 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from joserfc.jwk import ECKey
 
 from keys import store as key_store
+from realmint import ClientKey
+from realmint.client_assertion import assertion_form
 from tests.issuer.conftest import READER, House
 from tests.support.issuer import BASE_URL, Issuer, header
 from tests.support.wire import FORM, JSON, REFUSALS, headers
@@ -92,13 +96,25 @@ def test_129_metadata_is_whole_and_cacheable(house: House) -> None:
     assert openid == response.json | more
 
 
+def signed_for(issuer: Issuer, folder: Path) -> dict[str, str]:
+    """What a client that signs for itself, made for this, presents in a form."""
+    private = ECKey.generate_key("P-256")
+    key, public = ClientKey(private.as_dict(private=True)), folder / "public.jwk"
+    public.write_text(json.dumps(key.public_jwk))
+    issuer.run("clients create signs --scope read --auth-method private_key_jwt")
+    issuer.run(f"clients keys add signs {public}")
+    issuer.clock.advance(2)
+    return assertion_form(key.assertion("signs", f"{BASE_URL}/oauth2/realms/root", issuer.clock.wall()))
+
+
 @pytest.mark.rfc("8414", "2")
-def test_129_what_is_advertised_is_what_is_served_and_nothing_else(house: House) -> None:
+def test_129_what_is_advertised_is_what_is_served_and_nothing_else(house: House, tmp_path: Path) -> None:
     document = get(house.issuer, house.issuer.address(METADATA)).json
     form = {"grant_type": "client_credentials", "scope": "read"}
     works = {
         "client_secret_basic": house.issuer.post("/access_token", form, house["svc"].basic),
         "client_secret_post": house.issuer.post("/access_token", form | house["svc"].post),
+        "private_key_jwt": house.issuer.post("/access_token", form | signed_for(house.issuer, tmp_path)),
     }
     assert {name for name, response in works.items() if response.status_code == 200} == set(
         document["token_endpoint_auth_methods_supported"]

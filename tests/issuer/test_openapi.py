@@ -89,7 +89,7 @@ def test_25_every_text_of_an_invalid_request_is_in_the_document_and_no_other() -
     description = DOCUMENT["components"]["schemas"]["Error"]["properties"]["error_description"]["description"]
     written = re.findall("^- (.*)$", description, re.MULTILINE)
     assert sorted(written) == sorted(getattr(refusals, name) for name in named)
-    assert len(set(written)) == len(written) == 23
+    assert len(set(written)) == len(written) == 27
 
 
 def test_129_every_member_of_the_metadata_is_in_the_document(house: House) -> None:
@@ -118,7 +118,7 @@ def credentials(house: House, data: st.DataObject, body: Any) -> dict[str, str]:
     how = data.draw(st.sampled_from(["basic", "basic", "post", "wrong", "as generated"]), label="credentials")
     if how == "as generated" or not isinstance(body, dict):
         return {} if how != "basic" else caller.basic
-    for member in ("client_id", "client_secret"):
+    for member in ("client_id", "client_secret", "client_assertion", "client_assertion_type", "assertion"):
         body.pop(member, None)
     if how == "post":
         body |= caller.post
