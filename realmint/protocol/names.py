@@ -8,6 +8,8 @@ JWT_TYP = "JWT"  # RFC 7519 section 5.1
 STATUS_LIST_TYP = "statuslist+jwt"  # Token Status List, draft 21, section 5.1
 STATUS_LIST_MEDIA_TYPE = "application/statuslist+jwt"  # the same, section 14.7
 BEARER = "Bearer"  # RFC 6750 section 4
+DPOP = "DPoP"  # RFC 9449 section 7.1: the scheme, the token type and the header
+DPOP_TYP = "dpop+jwt"  # RFC 9449 section 4.2
 FORM_MEDIA_TYPE = "application/x-www-form-urlencoded"  # RFC 6749 appendix B
 JWK_SET_MEDIA_TYPE = "application/jwk-set+json"  # RFC 7517 section 8.5.2
 

@@ -26,10 +26,13 @@ from keys.transfer import read_key
 from realmint.bearer import TokenError, challenge, check_token, parse_authorization
 from realmint.fetching import FetchError
 from realmint.key_set import read_keys
+from realmint.protocol.dpop import ProofError, check_proof
 from realmint.protocol.jws import JWSError, parse_object, peek
 from realmint.protocol.names import ScopeError, parse_scope
 from realmint.protocol.status_list import StatusListError, unpack
+from realmint.protocol.urls import normalised
 from tests.support.forge import Forge, b64
+from tests.support.prover import Prover
 
 FORGE = Forge()
 PUBLIC = dict(FORGE.material.public_jwk)
@@ -39,6 +42,11 @@ def token(shape: Callable[[int], str]) -> Callable[[int], str]:
     return lambda n: f"{b64(json.dumps(FORGE.header).encode())}.{b64(shape(n).encode())}.{b64(bytes(64))}"
 
 
+def proof(text: str) -> Any:
+    return check_proof(text, "POST", "https://a.example/", 0, algorithms=["ES256"])
+
+
+PROOF_HEAD = Prover().proof().partition(".")[0]
 NOISE = random.Random(1).randbytes
 
 
@@ -62,6 +70,20 @@ PARSERS: dict[str, tuple[Callable[[Any], Any], Callable[[int], Any]]] = {
     **{f"token: {name}": (peek, token(shape)) for name, shape in SHAPES.items()},
     "token: dots": (peek, lambda n: "." * n),
     "token: one segment": (peek, lambda n: "a" * n),
+    **{
+        f"proof: {name}": (proof, lambda n, shape=shape: f"{PROOF_HEAD}.{b64(shape(n // 2).encode())}.{b64(bytes(64))}")
+        for name, shape in SHAPES.items()
+    },
+    "proof: commas": (proof, lambda n: "a," * n),
+    "proof: a long key": (proof, lambda n: Prover().with_header(jwk={"kty": "RSA", "n": "A" * min(n, 2500), "e": "AQAB"})),
+    "proof: a key of many members": (proof, lambda n: Prover().with_header(jwk=dict.fromkeys(map(str, range(min(n // 10, 240)))))),
+    "URL of escapes": (normalised, lambda n: "https://a.example/" + "%41" * n),
+    "URL of escapes, then none": (normalised, lambda n: "https://a.example/" + "%41" * n + "%"),
+    "URL of dot segments": (normalised, lambda n: "https://a.example/" + "a/../" * n),
+    "URL of parents": (normalised, lambda n: "https://a.example/" + "a/" * n + "../" * n),
+    "URL of slashes": (normalised, lambda n: "https://a.example" + "/" * n),
+    "URL of a host": (normalised, lambda n: "https://" + "a" * n + "@"),
+    "URL of queries": (normalised, lambda n: "https://a.example" + "?" * n + "#" * n),
     "bearer header": (lambda text: parse_authorization([text]), lambda n: "Bearer " + "a" * n + "!"),
     "bearer header of padding": (lambda text: parse_authorization([text]), lambda n: "Bearer a" + "=" * n + "!"),
     "bearer header of spaces": (lambda text: parse_authorization([text]), lambda n: "Bearer" + " " * n),
@@ -104,7 +126,7 @@ PARSERS: dict[str, tuple[Callable[[Any], Any], Callable[[int], Any]]] = {
 }  # fmt: skip
 SIZE = 4000
 
-REFUSALS = (FetchError, JWSError, KeyRefused, OAuth2Error, ScopeError, StatusListError, TokenError)
+REFUSALS = (FetchError, JWSError, KeyRefused, OAuth2Error, ProofError, ScopeError, StatusListError, TokenError)
 
 
 def _record(text: str) -> logging.LogRecord:
