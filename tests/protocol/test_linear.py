@@ -26,11 +26,16 @@ from keys.transfer import read_key
 from realmint.bearer import TokenError, challenge, check_token, parse_authorization
 from realmint.fetching import FetchError
 from realmint.key_set import read_keys
+from realmint.protocol.certificate_headers import CertificateError, from_header
+from realmint.protocol.distinguished_names import DNError
+from realmint.protocol.distinguished_names import parse as distinguished_name
 from realmint.protocol.dpop import ProofError, check_proof
 from realmint.protocol.jws import JWSError, parse_object, peek
+from realmint.protocol.mtls import certificate
 from realmint.protocol.names import ScopeError, parse_scope
 from realmint.protocol.status_list import StatusListError, unpack
 from realmint.protocol.urls import normalised
+from tests.support.certificates import made
 from tests.support.forge import Forge, b64
 from tests.support.prover import Prover
 
@@ -65,6 +70,22 @@ SHAPES: dict[str, Callable[[int], str]] = {
     "one member over and over": lambda n: "{" + ",".join('"a":1' for _ in range(n)) + "}",
     "escapes": lambda n: '{"a":"' + "\\u00e9" * n + '"}',
 }
+# Of less than 16 KiB, four times as long too.
+HEADERS: dict[str, tuple[Callable[[Any], Any], Callable[[int], Any]]] = {
+    "colons": (lambda text: from_header(text, "rfc9440"), lambda n: ":" * n),
+    "base64": (lambda text: from_header(text, "rfc9440"), lambda n: ":" + "A" * (n - n % 4) + ":"),
+    "base64, unpadded": (lambda text: from_header(text, "haproxy"), lambda n: "A" * n + "="),
+    "escapes": (lambda text: from_header(text, "nginx"), lambda n: "%41" * (n // 3)),
+    "lines": (
+        lambda text: from_header(text, "nginx"),
+        lambda n: "-----BEGIN%20CERTIFICATE-----%0A" + "A%0A" * (n // 5),
+    ),
+    "beginnings": (lambda text: from_header(text, "nginx"), lambda n: "-----BEGIN" * (n // 10)),
+    "pairs": (lambda text: from_header(text, "envoy"), lambda n: "a=b;" * (n // 4)),
+    "quotes": (lambda text: from_header(text, "envoy"), lambda n: 'a="' + "\\a" * (n // 2)),
+    "a name": (lambda text: from_header(text, "envoy"), lambda n: "a" * n),
+    "certificates": (lambda text: from_header(text, "envoy"), lambda n: "cert=a;" * (n // 7) + "cert=a"),
+}
 PARSERS: dict[str, tuple[Callable[[Any], Any], Callable[[int], Any]]] = {
     **{f"JSON: {name}": (parse_object, lambda n, shape=shape: shape(n).encode()) for name, shape in SHAPES.items()},
     **{f"token: {name}": (peek, token(shape)) for name, shape in SHAPES.items()},
@@ -84,6 +105,14 @@ PARSERS: dict[str, tuple[Callable[[Any], Any], Callable[[int], Any]]] = {
     "URL of slashes": (normalised, lambda n: "https://a.example" + "/" * n),
     "URL of a host": (normalised, lambda n: "https://" + "a" * n + "@"),
     "URL of queries": (normalised, lambda n: "https://a.example" + "?" * n + "#" * n),
+    **{f"certificate in a header: {name}": row for name, row in HEADERS.items()},
+    "certificate": (certificate, lambda n: made() + bytes(min(n, 15000))),
+    "certificate of lengths": (certificate, lambda n: b"\x30\x82" * min(n // 2, 7500)),
+    "distinguished name": (distinguished_name, lambda n: ",".join(["CN=a"] * n)),
+    "distinguished name of one RDN": (distinguished_name, lambda n: "+".join(f"CN={i}" for i in range(n))),
+    "distinguished name of spaces": (distinguished_name, lambda n: "CN=" + " " * n + "a" + " " * n + '"'),
+    "distinguished name of escapes": (distinguished_name, lambda n: "CN=" + "\\2c" * n + "\\"),
+    "distinguished name of numbers": (distinguished_name, lambda n: "1" + ".1" * n),
     "bearer header": (lambda text: parse_authorization([text]), lambda n: "Bearer " + "a" * n + "!"),
     "bearer header of padding": (lambda text: parse_authorization([text]), lambda n: "Bearer a" + "=" * n + "!"),
     "bearer header of spaces": (lambda text: parse_authorization([text]), lambda n: "Bearer" + " " * n),
@@ -126,7 +155,9 @@ PARSERS: dict[str, tuple[Callable[[Any], Any], Callable[[int], Any]]] = {
 }  # fmt: skip
 SIZE = 4000
 
-REFUSALS = (FetchError, JWSError, KeyRefused, OAuth2Error, ProofError, ScopeError, StatusListError, TokenError)
+REFUSALS = (
+    CertificateError, DNError, FetchError, JWSError, KeyRefused, OAuth2Error, ProofError, ScopeError, StatusListError, TokenError,
+)  # fmt: skip
 
 
 def _record(text: str) -> logging.LogRecord:
