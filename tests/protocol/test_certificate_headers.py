@@ -14,8 +14,9 @@ from realmint.protocol.mtls import certificate
 from tests.support.certificates import CN, as_envoy, as_nginx, made, name, pem
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parent.parent / "vectors" / "mtls.json").read_text())
-# Of a length that base64 pads.
-DER = next(der for der in (made(name([(CN, "s" * size)])) for size in range(1, 20)) if len(der) % 3)
+LONGER = [made(name([(CN, "s" * size)])) for size in range(1, 40)]
+# Of a length that base64 pads, and not.
+DER, WHOLE = (next(der for der in LONGER if bool(len(der) % 3) is padded) for padded in (True, False))
 OTHER = made(serial=6)
 B64 = base64.b64encode(DER).decode()
 HASH = "Hash=468ed33be74eee6556d90c0149c1309e9ba61d6425303443c0748a02dd8de688"
@@ -45,6 +46,14 @@ def test_the_header_of_the_rfc_is_read() -> None:
 def test_a_byte_sequence_may_come_without_its_padding() -> None:
     assert B64.endswith("=")
     assert from_header(f":{B64.rstrip('=')}:", "rfc9440") == DER
+
+
+@pytest.mark.parametrize("more", ["=", "==", "===="])
+def test_91_more_padding_than_is_due_is_refused(more: str) -> None:
+    text = base64.b64encode(WHOLE).decode()
+    assert from_header(text, "haproxy") == WHOLE
+    assert reason(text + more, "haproxy") == "malformed"
+    assert reason(f":{text}{more}:", "rfc9440") == "malformed"
 
 
 @pytest.mark.parametrize(

@@ -243,6 +243,16 @@ def test_97_a_curve_key_that_is_malformed_or_for_something_else_is_refused(chang
     assert reason(PROVER.with_header(jwk={**PROVER.jwk, **changes})) == "jwk"
 
 
+@pytest.mark.rfc("7518", "6.2.1.2")
+@pytest.mark.parametrize("kind", ["ES256", "ES384"])
+def test_a_coordinate_with_a_zero_before_it_would_be_a_second_thumbprint_and_is_refused(kind: str) -> None:
+    prover = Prover(kind)
+    x = prover.private.public_key().public_numbers().x
+    size = len(prover.jwk["x"]) * 3 // 4
+    assert checked(prover.with_header(jwk={**prover.jwk, "x": b64(x.to_bytes(size))}))
+    assert reason(prover.with_header(jwk={**prover.jwk, "x": b64(x.to_bytes(size + 1))})) == "jwk"
+
+
 def test_a_key_has_one_thumbprint_whatever_is_beside_it() -> None:
     jwk = {"use": "sig", "alg": "ES256", "kid": 7, "key_ops": ["verify"], "x5t": "…", **PROVER.jwk}
     assert checked(PROVER.with_header(jwk=jwk, kid="mine")).jkt == PROVER.jkt

@@ -40,6 +40,11 @@ def test_106_the_nonce_of_another_secret_or_lifetime_is_none_of_ours(other: Nonc
     assert not NONCES.accepts(other.issue(START), START)
 
 
+def test_a_nonce_of_before_the_lifetime_was_changed_is_none_of_ours() -> None:
+    """Though the times have one number."""
+    assert not Nonces(SECRET, 600).accepts(NONCES.issue(300 * 1000), 600 * 1000)
+
+
 @given(st.text())
 def test_106_any_other_text_is_no_nonce(text: str) -> None:
     assert not NONCES.accepts(text, START)

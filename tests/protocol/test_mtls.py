@@ -87,14 +87,14 @@ def test_the_thumbprint_of_its_key_is_that_of_its_jwk(key: Any, kind: Any) -> No
     assert certificate(made(key=key)).public_key_thumbprint == kind.import_key(key.public_key()).thumbprint()
 
 
-def weak_key() -> Any:
+def short(bits: int) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return rsa.generate_private_key(65537, 1024)
+        return rsa.generate_private_key(65537, bits)
 
 
 @pytest.mark.parametrize(
-    "key", [ec.generate_private_key(ec.SECP521R1()), ec.generate_private_key(ec.SECP256K1()), weak_key()]
+    "key", [ec.generate_private_key(ec.SECP521R1()), ec.generate_private_key(ec.SECP256K1()), short(1024), short(2046)]
 )
 def test_a_key_of_a_type_or_size_that_is_not_ours_has_no_thumbprint(key: Any) -> None:
     assert certificate(made(key=key)).public_key_thumbprint is None
@@ -196,6 +196,12 @@ def test_88_a_name_that_stands_there_twice_names_nobody() -> None:
     assert not matches_subject(
         certificate(made(sans=[x509.DNSName("a.example"), x509.DNSName("A.example")])), SAN_DNS, "a.example"
     )
+
+
+def test_88_names_of_nothing_are_nobodys() -> None:
+    empty = certificate(made(sans=[x509.DNSName(""), x509.UniformResourceIdentifier("")]))
+    assert (empty.san_dns, empty.san_uri) == (("",), ("",))
+    assert not any(matches_subject(empty, kind, "") for kind in SUBJECT_KINDS)
 
 
 def test_another_kind_is_a_fault_of_the_caller() -> None:
