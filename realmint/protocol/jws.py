@@ -26,6 +26,8 @@ MAX_TOKEN = 8192
 """Longest compact JWS in characters."""
 MAX_HEADER = 2048
 """Longest protected header in characters, encoded."""
+MAX_PROOF_HEADER = 4096
+"""The same for a proof, whose header holds a whole public key: one of RSA beside what its maker says of it."""
 MAX_DEPTH = 32
 """Deepest nesting of a header or a payload."""
 MAX_KID = 128
@@ -39,6 +41,8 @@ PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 # RFC 8725 section 3.10: a key or a place to fetch one is never taken from the token itself. `crit`
 # and `b64` change how a token is read, and we understand no extension (RFC 7515 section 4.1.11).
 _REFUSED_HEADERS = frozenset({"crit", "b64", "jwk", "jku", "x5u", "x5c", "zip", "enc"})
+# But by a DPoP proof, which says with which key it was made (RFC 9449 section 4.2).
+_REFUSED_IN_PROOFS = _REFUSED_HEADERS - {"jwk"}
 
 
 class JWSError(Exception):
@@ -134,11 +138,12 @@ def sign_payload(payload: bytes, signer: Signer, typ: str) -> str:
     return (signing_input + b"." + _b64encode(signer.sign(signing_input))).decode("ascii")
 
 
-def peek(token: str, longest: int = MAX_TOKEN) -> Unverified:
+def peek(token: str, longest: int = MAX_TOKEN, *, proof: bool = False) -> Unverified:
     """The header and claims of `token`, of at most `longest` characters, strictly parsed and not verified.
 
+    proof: the text is a DPoP proof and nothing else; only then may its header hold `jwk`, and be longer.
     Raises JWSError with one of `malformed`, `too_large`, `alg`, `header`. Not checked: the signature,
-    the `typ`, and every claim.
+    the `typ`, the `jwk`, and every claim.
     """
     if len(token) > longest:
         raise JWSError("too_large")
@@ -150,12 +155,11 @@ def peek(token: str, longest: int = MAX_TOKEN) -> Unverified:
         raise JWSError("malformed")
     signing_input, _, signature = raw.rpartition(b".")
     head, _, body = signing_input.partition(b".")
-    if len(head) > MAX_HEADER:
+    if len(head) > (MAX_PROOF_HEADER if proof else MAX_HEADER):
         raise JWSError("too_large")
     try:
-        return Unverified(
-            _header(head), parse_object(base64url.decode(body)), signing_input, base64url.decode(signature)
-        )
+        header = _proof_header(head) if proof else _header(head)
+        return Unverified(header, parse_object(base64url.decode(body)), signing_input, base64url.decode(signature))
     except ValueError:
         raise JWSError("malformed") from None
 
@@ -261,11 +265,21 @@ def parse_object(raw: bytes) -> dict[str, Any]:
 @lru_cache(maxsize=256)
 def _header(head: bytes) -> Header:
     """A header that may be looked at further. Those of one key are the same, byte for byte, token after token."""
+    return _checked(head, _REFUSED_HEADERS)
+
+
+@lru_cache(maxsize=256)
+def _proof_header(head: bytes) -> Header:
+    """That of a proof, held apart: anybody makes as many of them as he likes, and drives no token's out."""
+    return _checked(head, _REFUSED_IN_PROOFS)
+
+
+def _checked(head: bytes, refused: frozenset[str]) -> Header:
     members = MappingProxyType(parse_object(base64url.decode(head)))
     alg, kid, typ = members.get("alg"), members.get("kid"), members.get("typ", "")
     if not isinstance(alg, str) or alg not in SIGNING_ALGORITHMS:
         raise JWSError("alg")
-    if _REFUSED_HEADERS & members.keys():
+    if refused & members.keys():
         raise JWSError("header")
     if "kid" in members and (not isinstance(kid, str) or not 0 < len(kid) <= MAX_KID):
         raise JWSError("header")
