@@ -8,6 +8,7 @@ frozen dataclass takes three to five times as long.
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from typing import NamedTuple
 
+from issuer.certificate import Presented
 from issuer.clients import Client
 from issuer.form import check_content_type, parse_form
 from issuer.realms import Addresses, Realm
@@ -24,7 +25,8 @@ class Arrival(NamedTuple):
     `variables`: the parts of the address that the endpoint's suffix names. `address`: who asks, for the log.
     `header` returns the value of a header, whatever the case of its name, None without one, and several joined by
     commas (RFC 9110 section 5.3). `read_body` takes a number of bytes and returns the body, of a longer one more bytes
-    than that; it raises invalid_request where the body is not framed as HTTP frames one.
+    than that; it raises invalid_request where the body is not framed as HTTP frames one. `certificate` returns the one
+    that the client showed, None without one.
     """
 
     method: str
@@ -34,6 +36,7 @@ class Arrival(NamedTuple):
     query: str
     header: Callable[[str], str | None]
     read_body: Callable[[int], bytes]
+    certificate: Callable[[], Presented | None]
 
     def __repr__(self) -> str:
         return f"<arrival of {self.method} at {self.realm_path}>"
@@ -54,6 +57,7 @@ class Request(NamedTuple):
     now: int
     address: str | None
     header: Callable[[str], str | None]
+    certificate: Callable[[], Presented | None]
     authorization_header: str | None
     parameters: Mapping[str, Sequence[str]]
 
@@ -124,6 +128,7 @@ def read(
         now=now,
         address=arrival.address,
         header=arrival.header,
+        certificate=arrival.certificate,
         authorization_header=arrival.header("Authorization"),
         parameters=parse_form(body, repeatable),
     )

@@ -116,11 +116,12 @@ FLOORS: list[tuple[str, set[str], set[str]]] = [
     ("issuer.clients", {"realmint.protocol", "issuer.secrets", "issuer.credentials", "issuer.setting", "issuer.slots"}, set()),
     ("issuer.plugins", set(), set()),
     ("issuer.peer", set(), set()),
+    ("issuer.certificate", set(), set()),
     ("issuer.waiting", set(), set()),
     ("issuer.log", {"realmint.protocol"}, set()),
     ("issuer.refusals", set(), {"authlib"}),
     ("issuer.form", {"realmint.protocol", "issuer.refusals"}, set()),
-    ("issuer.request", {"keys.jwks", "issuer.realms", "issuer.clients", "issuer.form", "issuer.refusals"}, set()),
+    ("issuer.request", {"keys.jwks", "issuer.realms", "issuer.certificate", "issuer.clients", "issuer.form", "issuer.refusals"}, set()),
     ("issuer.encoding", set(), {"orjson"}),
     ("issuer.answer", {"issuer.encoding"}, set()),
     ("issuer.counts", {"realmint.protocol"}, set()),
@@ -186,7 +187,7 @@ VALUES = {
     "issuer.settings", "issuer.setting", "issuer.realms", "issuer.clients", "issuer.secrets", "issuer.credentials", "issuer.slots", "issuer.opaque", "issuer.plugins",
     "issuer.refusals",
     "issuer.form",
-    "issuer.request", "issuer.database_url", "issuer.encoding",
+    "issuer.request", "issuer.certificate", "issuer.database_url", "issuer.encoding",
 }  # fmt: skip
 
 # What decides for an API, and what it may not reach.

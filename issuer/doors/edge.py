@@ -69,7 +69,12 @@ def arrival(
         environ.get("QUERY_STRING", ""),
         partial(_header, environ),
         partial(_read_body, environ),
+        _no_certificate,
     )
+
+
+def _no_certificate() -> None:
+    return None
 
 
 def _header(environ: dict[str, Any], name: str) -> str | None:
