@@ -25,6 +25,7 @@ from issuer.refusals import (
     TemporarilyUnavailableError,
     UnknownList,
     UnknownRealm,
+    UseDPoPNonceError,
 )
 from issuer.registry.view import HistoryWentBack, SnapshotTooOld
 from issuer.storage.engine import STORE_ERRORS
@@ -32,6 +33,7 @@ from issuer.storage.revision import SchemaMissing
 from issuer.storage.rows import RowSpoilt
 from keys.sealing import SealingError
 
+NONCE_HEADER = "DPoP-Nonce"  # RFC 9449 section 8.1
 RETRY_AFTER = 1
 """Seconds a caller is asked to wait when the store or the keys are out of reach."""
 
@@ -76,6 +78,8 @@ def _refused(error: OAuth2Error, asked: Asked, refusals: Counts) -> Answer:
         headers["WWW-Authenticate"] = f'Basic realm="{asked.realm_path or "/"}"'
     if isinstance(error, TemporarilyUnavailableError):
         headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, UseDPoPNonceError):
+        headers[NONCE_HEADER] = error.nonce
     claimed = getattr(error, "claimed_client_id", None)
     reason = getattr(error, "reason", None)
     _note(asked, refusals, error.error, reason, claimed)

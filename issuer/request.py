@@ -15,6 +15,9 @@ from issuer.realms import Addresses, Realm
 from issuer.refusals import QUERY_PARAMETERS, TOO_LARGE, RequestTooLargeError, because, invalid_request
 from keys.jwks import Snapshot
 
+TLS_CLIENT_AUTH, SELF_SIGNED = "tls_client_auth", "self_signed_tls_client_auth"
+CERTIFICATE_METHODS = frozenset({TLS_CLIENT_AUTH, SELF_SIGNED})
+"""Methods by which the certificate of the connection is the credential (RFC 8705 section 2)."""
 MAX_BODY = 64 * 1024
 """Longest body in bytes that is read."""
 

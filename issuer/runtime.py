@@ -64,7 +64,7 @@ class Runtime:
             self.failures,
             Marks(self.database),
             self.outside,
-            base_url=settings.base_url,
+            addresses=settings.addresses,
             policy=settings.policy,
             clock=clock,
             monotonic=monotonic,

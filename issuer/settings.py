@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from issuer import slots
 from issuer.base_url import parse_base_url
 from issuer.database_url import parse_database_url
+from issuer.realms import Addresses
 from issuer.sources import PREFIX, Given, collect
 from keys.policy import RotationPolicy
 from keys.sealing import KeyEncryptionKey, SealingError, parse_keks, read_kek_file
@@ -28,7 +29,8 @@ _POLICY = {
     "SNAPSHOT_REFRESH": "snapshot_refresh",
 }
 NAMES = frozenset({
-    "BASE_URL", "DATABASE_URL", "KEK_FILE", "KEK", "ALLOW_HTTP", "AUTH_FAILURES_PER_MINUTE", "TRUSTED_PROXIES",
+    "BASE_URL", "MTLS_BASE_URL", "DATABASE_URL",
+    "KEK_FILE", "KEK", "ALLOW_HTTP", "AUTH_FAILURES_PER_MINUTE", "TRUSTED_PROXIES",
     "INTERNAL_HOSTS", "LOG_LEVEL", "LOG_FORMAT", *_POLICY,
 })  # fmt: skip
 
@@ -47,6 +49,8 @@ class Settings:
 
     instance_path: Path
     base_url: str = DEFAULT_BASE_URL
+    mtls_base_url: str | None = None
+    """Under which the same endpoints ask for certificates (RFC 8705 section 5)."""
     base_url_given: bool = False
     """Whether anybody said the base URL, or it follows from the port that is served."""
     database_url: str | None = field(default=None, repr=False)
@@ -54,6 +58,7 @@ class Settings:
     policy: RotationPolicy = field(default_factory=RotationPolicy)
     auth_failures_per_minute: int = 60
     trusted_proxies: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
+    client_cert_proxies: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
     internal_hosts: frozenset[str] = frozenset()
     """Hosts, `name` or `name:port`, whose keys may be fetched though they are in a private network."""
     log_level: str = "INFO"
@@ -73,6 +78,10 @@ class Settings:
     def kek_path(self) -> Path:
         """Where the embedded database's key-encryption key lives."""
         return self.instance_path / "kek"
+
+    def addresses(self, realm_path: str) -> Addresses:
+        """Where a realm lives."""
+        return Addresses(self.base_url, realm_path, self.mtls_base_url)
 
     @classmethod
     def from_environ(
@@ -97,6 +106,7 @@ class Settings:
         settings = cls(
             instance_path=instance_path,
             base_url=reader.read("BASE_URL", base_url, served_at),
+            mtls_base_url=reader.read("MTLS_BASE_URL", base_url, None),
             base_url_given="BASE_URL" in given.values,
             database_url=reader.read("DATABASE_URL", parse_database_url, None),
             keks=_keks(reader),
@@ -109,6 +119,8 @@ class Settings:
         )
         if "DATABASE_URL" in given.values and not {"KEK", "KEK_FILE"} & given.values.keys():
             reader.faults.append(f"{given.name('DATABASE_URL')} needs {PREFIX}KEK_FILE (or {PREFIX}KEK) beside it")
+        if settings.mtls_base_url and urlsplit(settings.mtls_base_url).path != settings.base_path:
+            reader.faults.append(f"{given.name('MTLS_BASE_URL')} has to have the path of {PREFIX}BASE_URL")
         if reader.faults:
             raise SettingsError(reader.faults)
         return settings

@@ -12,7 +12,7 @@ OURS = ("app", "serve", "issuer", "keys", "realmint")
 
 # What both the Authlib adapter and the endpoints stand on.
 FRAMED = {
-    "issuer.answer", "issuer.client_auth", "issuer.counts", "issuer.grants", "issuer.log", "issuer.registry", "issuer.tokens",
+    "issuer.answer", "issuer.client_auth", "issuer.confirmations", "issuer.counts", "issuer.grants", "issuer.log", "issuer.registry", "issuer.tokens",
 }  # fmt: skip
 # For each module or package: what it may import of ours, and of others' beside the standard library.
 # The first row that fits a module counts. `issuer.settings` reads keys.policy and keys.sealing, so that
@@ -104,7 +104,7 @@ FLOORS: list[tuple[str, set[str], set[str]]] = [
     ("issuer.database_url", set(), {"sqlalchemy"}),
     (
         "issuer.settings",
-        {"realmint.protocol", "keys.policy", "keys.sealing", "issuer.sources", "issuer.base_url", "issuer.database_url", "issuer.slots"},
+        {"realmint.protocol", "keys.policy", "keys.sealing", "issuer.realms", "issuer.sources", "issuer.base_url", "issuer.database_url", "issuer.slots"},
         set(),
     ),
     ("issuer.setting", set(), set()),
@@ -135,11 +135,12 @@ FLOORS: list[tuple[str, set[str], set[str]]] = [
          "realmint.transport", "realmint.upkeep", "issuer.log", "issuer.waiting", "issuer.credentials", "issuer.registry.bounded", "issuer.outside"},
         set(),
     ),
+    ("issuer.confirmations", {"realmint.protocol", "issuer.values", "issuer.tokens", "issuer.confirmations"}, set()),
     ("issuer.client_auth", {"realmint.protocol", "keys", "issuer.values", "issuer.outside", "issuer.client_auth"}, {"authlib"}),
     ("issuer.tokens", {"realmint.protocol", "keys", "issuer.values", "issuer.tokens"}, set()),
     (
         "issuer.grants",
-        {"realmint.protocol", "keys", "issuer.values", "issuer.tokens", "issuer.client_auth", "issuer.grants"},
+        {"realmint.protocol", "keys", "issuer.values", "issuer.tokens", "issuer.confirmations", "issuer.client_auth", "issuer.grants"},
         set(),
     ),
     # The name of a database's host is looked up within a time, as that of an issuer is by its verifiers.

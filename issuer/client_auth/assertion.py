@@ -121,6 +121,14 @@ def find_keys(directory: Directory, at: KeysAt, token: Unverified) -> Keys:
         raise because(TemporarilyUnavailableError(retry_after=error.retry_after), error.reason) from None
 
 
+def find_keys_alike(directory: Directory, at: KeysAt, thumbprint: str, alg: str) -> Keys:
+    """The keys at an address outside that one of this thumbprint may be among. Raises as find_keys() does."""
+    try:
+        return directory.find_keys_alike(at, thumbprint, alg)
+    except KeysOutOfReach as error:
+        raise because(TemporarilyUnavailableError(retry_after=error.retry_after), error.reason) from None
+
+
 def work_for_nothing(token: Unverified) -> None:
     """The work of one signature, whose outcome means nothing: whether a client is known is not to be timed."""
     signed_by(token, _nobodys_key(token.alg))

@@ -5,13 +5,13 @@ That one was proven to belong to who sent it, is trusted and not revoked, is for
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TypeAlias, TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -43,7 +43,8 @@ class Certificate:
 
     thumbprint: `x5t#S256`. subject: empty where it has none. not_before, not_after: its first and last second, since
     the epoch. public_key_thumbprint: RFC 7638, None for a key of a type or size that is not ours. client_auth: whether
-    its extended key usage, if any, lets clients authenticate (RFC 5280 section 4.2.1.12).
+    its extended key usage, if any, lets clients authenticate (RFC 5280 section 4.2.1.12). self_issued: whether its
+    issuer is its subject (section 3.2). algorithm: what its key may sign with, of those that are ours.
     """
 
     der: bytes = field(repr=False)
@@ -57,6 +58,8 @@ class Certificate:
     not_after: int
     public_key_thumbprint: str | None
     client_auth: bool
+    self_issued: bool
+    algorithm: str | None
 
 
 def thumbprint(der: bytes) -> str:
@@ -104,6 +107,30 @@ def is_subject(kind: str, value: str) -> bool:
     return kind == SUBJECT_DN or _SHAPES[kind].fullmatch(value) is not None
 
 
+def is_issued_by(der: bytes, authorities: Iterable[bytes], now: int) -> bool:
+    """Whether one of `authorities`, certificates too, issued this one, and may issue, and is valid now.
+
+    Each counts as it stands (RFC 5280 section 6.1, a path of one step): one in between is registered as an authority.
+    Not checked: name constraints, policies, and whether the authority took it back. Raises CertificateError.
+    """
+    parsed = _guarded(lambda: x509.load_der_x509_certificate(der))
+    return any(_guarded(lambda one=one: _issued(parsed, one, now)) for one in authorities)  # type: ignore[misc]
+
+
+def _issued(parsed: x509.Certificate, authority: bytes, now: int) -> bool:
+    issuer = x509.load_der_x509_certificate(authority)
+    if not issuer.not_valid_before_utc.timestamp() <= now <= issuer.not_valid_after_utc.timestamp():
+        return False
+    limits, usage = _extension(issuer, x509.BasicConstraints), _extension(issuer, x509.KeyUsage)
+    if limits is None or not limits.ca or (usage is not None and not usage.key_cert_sign):
+        return False
+    try:
+        parsed.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
+
+
 def _guarded(read: Callable[[], T]) -> T:
     """What `read` gives, whatever the parser makes of hostile bytes."""
     try:
@@ -134,6 +161,8 @@ def _read(der: bytes) -> Certificate:
         int(parsed.not_valid_after_utc.timestamp()),
         _key_thumbprint(parsed),
         usage is None or not _CLIENT.isdisjoint(usage),
+        parsed.issuer == parsed.subject,
+        _algorithm(parsed),
     )
 
 
@@ -155,6 +184,14 @@ def _key_thumbprint(parsed: x509.Certificate) -> str | None:
         return import_public(jwk).thumbprint() if jwk else None
     except (UnsupportedAlgorithm, JWSError):
         return None
+
+
+def _algorithm(parsed: x509.Certificate) -> str | None:
+    try:
+        jwk = _jwk(parsed.public_key()) or {}
+    except UnsupportedAlgorithm:
+        return None
+    return {"P-256": "ES256", "P-384": "ES384", "Ed25519": "EdDSA"}.get(jwk.get("crv", ""), "PS256" if jwk else None)
 
 
 def _jwk(key: object) -> dict[str, str] | None:

@@ -64,13 +64,21 @@ def test_128_the_issuer_is_the_same_at_every_address_and_is_the_one_that_was_ask
 @pytest.mark.rfc("8414", "2")
 def test_129_metadata_is_whole_and_cacheable(house: House) -> None:
     root = f"{BASE_URL}/oauth2/realms/root"
-    methods = ["client_secret_basic", "client_secret_post", "private_key_jwt"]
+    methods = [
+        "client_secret_basic",
+        "client_secret_post",
+        "private_key_jwt",
+        "tls_client_auth",
+        "self_signed_tls_client_auth",
+    ]
     algs = ["ES256", "RS256", "PS256", "ES384", "EdDSA"]
     expected = {
         "issuer": root,
         "authorization_endpoint": f"{root}/authorize",
         "token_endpoint": f"{root}/access_token",
         "token_endpoint_auth_methods_supported": methods,
+        "dpop_signing_alg_values_supported": ["ES256", "ES384", "EdDSA", "PS256"],
+        "tls_client_certificate_bound_access_tokens": True,
         "token_endpoint_auth_signing_alg_values_supported": algs,
         "grant_types_supported": ["client_credentials"],
         "response_types_supported": ["none"],
