@@ -32,8 +32,8 @@ from issuer.storage.engine import STORE_ERRORS
 from issuer.storage.revision import SchemaMissing
 from issuer.storage.rows import RowSpoilt
 from keys.sealing import SealingError
+from realmint.protocol.names import DPOP_NONCE
 
-NONCE_HEADER = "DPoP-Nonce"  # RFC 9449 section 8.1
 RETRY_AFTER = 1
 """Seconds a caller is asked to wait when the store or the keys are out of reach."""
 
@@ -79,7 +79,7 @@ def _refused(error: OAuth2Error, asked: Asked, refusals: Counts) -> Answer:
     if isinstance(error, TemporarilyUnavailableError):
         headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, UseDPoPNonceError):
-        headers[NONCE_HEADER] = error.nonce
+        headers[DPOP_NONCE] = error.nonce
     claimed = getattr(error, "claimed_client_id", None)
     reason = getattr(error, "reason", None)
     _note(asked, refusals, error.error, reason, claimed)

@@ -31,7 +31,7 @@ from issuer.request import Arrival, ClientRequest, Request, read
 from issuer.tokens import Issued
 from realmint.protocol import Clock
 from realmint.protocol.dpop import Nonces
-from realmint.protocol.names import format_scope
+from realmint.protocol.names import DPOP_NONCE, format_scope
 
 NONCE_LIFETIME = 300
 """Seconds for which a DPoP nonce is given out; it is taken for as long again."""
@@ -152,6 +152,13 @@ class IssuerServer(AuthorizationServer):
     def handle_response(self, status: int, body: Mapping[str, object], headers: object) -> Answer:
         """JSON; that nobody stores it is the endpoint's to say."""
         del headers
+        issued = body.issued if isinstance(body, _TokenResponse) else None
+        if (
+            issued is not None
+            and issued.authorization.realm.dpop_nonce
+            and "jkt" in issued.authorization.confirmation.bound
+        ):
+            return document(status, body, {DPOP_NONCE: self.nonces().issue(self._clock())})  # RFC 9449 section 8.2
         return document(status, body)
 
     def handle_error_response(self, request: object, error: OAuth2Error) -> Answer:

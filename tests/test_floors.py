@@ -165,7 +165,7 @@ FLOORS: list[tuple[str, set[str], set[str]]] = [
         {"realmint.protocol", "keys", "issuer.values", "issuer.runtime", "issuer.oauth_server", "issuer.endpoints", "issuer.storage", "issuer.revocation_limit", *FRAMED},
         {"authlib"},
     ),
-    ("issuer.errors", {"keys", "issuer.values", "issuer.storage", *FRAMED}, {"authlib", "werkzeug"}),
+    ("issuer.errors", {"realmint.protocol", "keys", "issuer.values", "issuer.storage", *FRAMED}, {"authlib", "werkzeug"}),
     (
         "issuer.doors",
         {"issuer.values", "issuer.answer", "issuer.counts", "issuer.peer", "issuer.waiting", "issuer.runtime", "issuer.errors", "issuer.endpoints", "issuer.doors"},

@@ -7,7 +7,7 @@ from issuer.confirmations.confirmation import Around, ConfirmationMethod
 from issuer.realms import Realm
 from issuer.refusals import DPOP_REQUIRED, invalid_dpop_proof, invalid_request, use_dpop_nonce
 from issuer.request import ClientRequest, Request
-from realmint.protocol.dpop import Proof, ProofError, check_proof, replay_key
+from realmint.protocol.dpop import Nonces, Proof, ProofError, check_proof, replay_key
 from realmint.protocol.names import DPOP
 
 ALGORITHMS = ("ES256", "ES384", "EdDSA", "PS256")
@@ -36,7 +36,7 @@ class DPoPBound(ConfirmationMethod):
             raise invalid_request("dpop_required", DPOP_REQUIRED)
         nonces = around.nonces() if asked.realm.dpop_nonce else None
         try:
-            proof = _checked(asked, shown, None if nonces is None else partial(_accepts, nonces.accepts, asked.now))
+            proof = _checked(asked, shown, None if nonces is None else partial(_accepts, nonces, asked.now))
         except ProofError as error:
             if error.reason == "nonce" and nonces is not None:
                 raise use_dpop_nonce(nonces.issue(asked.now)) from None
@@ -64,6 +64,5 @@ def _checked(asked: Request, shown: str, accepts_nonce: "partial[bool] | None") 
     raise wrong
 
 
-def _accepts(accepts: object, now: int, text: str) -> bool:
-    assert callable(accepts)
-    return bool(accepts(text, now))
+def _accepts(nonces: Nonces, now: int, text: str) -> bool:
+    return nonces.accepts(text, now)

@@ -13,6 +13,7 @@ JWT_BEARER_ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" 
 JWT_SPIFFE_ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe"  # OAuth SPIFFE, draft 02, section 3
 JWT_BEARER_GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"  # RFC 7523 section 2.1
 BEARER = "Bearer"  # RFC 6750 section 4
+DPOP_NONCE = "DPoP-Nonce"  # a header, RFC 9449 section 8.1
 DPOP = "DPoP"  # RFC 9449 section 7.1: the scheme, the token type and the header
 DPOP_TYP = "dpop+jwt"  # RFC 9449 section 4.2
 FORM_MEDIA_TYPE = "application/x-www-form-urlencoded"  # RFC 6749 appendix B
