@@ -138,6 +138,13 @@ def sign_payload(payload: bytes, signer: Signer, typ: str) -> str:
     return (signing_input + b"." + _b64encode(signer.sign(signing_input))).decode("ascii")
 
 
+def sign_with_header(claims: Mapping[str, Any], signer: Signer, header: Mapping[str, Any]) -> str:
+    """A compact JWS with this very header, for what says more in it than which key signed (RFC 9449 section 4.2)."""
+    encoded = (_b64encode(_compact_json.encode(each).encode()) for each in (dict(header), dict(claims)))
+    signing_input = b".".join(encoded)
+    return (signing_input + b"." + _b64encode(signer.sign(signing_input))).decode("ascii")
+
+
 def peek(token: str, longest: int = MAX_TOKEN, *, proof: bool = False) -> Unverified:
     """The header and claims of `token`, of at most `longest` characters, strictly parsed and not verified.
 
