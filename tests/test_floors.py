@@ -104,7 +104,7 @@ FLOORS: list[tuple[str, set[str], set[str]]] = [
     ("issuer.database_url", set(), {"sqlalchemy"}),
     (
         "issuer.settings",
-        {"realmint.protocol", "keys.policy", "keys.sealing", "issuer.sources", "issuer.base_url", "issuer.database_url", "issuer.slots"},
+        {"realmint.protocol", "keys.policy", "keys.sealing", "issuer.sources", "issuer.base_url", "issuer.certificate", "issuer.database_url", "issuer.slots"},
         set(),
     ),
     ("issuer.setting", set(), set()),
@@ -116,7 +116,8 @@ FLOORS: list[tuple[str, set[str], set[str]]] = [
     ("issuer.clients", {"realmint.protocol", "issuer.secrets", "issuer.credentials", "issuer.setting", "issuer.slots"}, set()),
     ("issuer.plugins", set(), set()),
     ("issuer.peer", set(), set()),
-    ("issuer.certificate", set(), set()),
+    ("issuer.certificate", {"issuer.peer"}, set()),
+    ("issuer.proxies", {"realmint.protocol", "issuer.certificate", "issuer.log", "issuer.peer", "issuer.refusals"}, set()),
     ("issuer.waiting", set(), set()),
     ("issuer.log", {"realmint.protocol"}, set()),
     ("issuer.refusals", set(), {"authlib"}),
@@ -167,7 +168,7 @@ FLOORS: list[tuple[str, set[str], set[str]]] = [
     ("issuer.errors", {"keys", "issuer.values", "issuer.storage", *FRAMED}, {"authlib", "werkzeug"}),
     (
         "issuer.doors",
-        {"issuer.values", "issuer.answer", "issuer.counts", "issuer.peer", "issuer.waiting", "issuer.runtime", "issuer.errors", "issuer.endpoints", "issuer.doors"},
+        {"issuer.values", "issuer.answer", "issuer.counts", "issuer.peer", "issuer.proxies", "issuer.waiting", "issuer.runtime", "issuer.errors", "issuer.endpoints", "issuer.doors"},
         {"flask", "werkzeug"},
     ),
     ("issuer.serving.limits", set(), set()),
