@@ -29,7 +29,8 @@ class Arrival(NamedTuple):
     `header` returns the value of a header, whatever the case of its name, None without one, and several joined by
     commas (RFC 9110 section 5.3). `read_body` takes a number of bytes and returns the body, of a longer one more bytes
     than that; it raises invalid_request where the body is not framed as HTTP frames one. `certificate` returns the one
-    that the client showed, None without one.
+    that the client showed, None without one; it raises invalid_client where a proxy that was named says what is none,
+    or more than one: to whoever asks, that client proved nothing.
     """
 
     method: str

@@ -97,7 +97,7 @@ def _warn(proof: Proof, client_id: str, auth_method: str, runtime: Runtime) -> N
             f" flask clients update {client_id} --auth-method {wanted}",
             err=True,
         )
-    if isinstance(proof, NamedSubject) and not proof.authorities and runtime.settings.client_cert_proxies:
+    if isinstance(proof, NamedSubject) and not proof.authorities and runtime.settings.client_cert is not None:
         click.echo(
             "Warning: without --ca the proxy alone says who issued a certificate; it has to verify each of them",
             err=True,

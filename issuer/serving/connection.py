@@ -11,6 +11,7 @@ from typing import Any, Protocol, cast
 
 import httptools
 
+from issuer.certificate import Presented, shown
 from issuer.request import MAX_BODY
 from issuer.serving.environ import Environs, Head, Refused
 from issuer.serving.limits import Limits
@@ -70,6 +71,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", None)
         self._address = ""
         self._secure = False
+        self._certificate: Presented | None = None
         self.made = False
         """Whether the connection was there, and its end will be told."""
         self.deadline = service.now() + self._limits.head_seconds
@@ -99,7 +101,10 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self.made = True
-        self._secure = transport.get_extra_info("sslcontext") is not None
+        tls = transport.get_extra_info("ssl_object")
+        self._secure = tls is not None
+        if tls is not None:
+            self._certificate = shown(tls)
         # Not 0 over TLS: uvloop would count its own tickets, and never go on.
         self._transport.set_write_buffer_limits(high=8192 if self._secure else 0)
         peer = transport.get_extra_info("peername")
@@ -188,7 +193,9 @@ class Connection(asyncio.Protocol):
         self._in_head = False
         self._unseen = 0
         parser = self._parser
-        head = Head(parser.get_method(), self._target, parser.get_http_version(), self._fields, self._address)
+        head = Head(
+            parser.get_method(), self._target, parser.get_http_version(), self._fields, self._address, self._certificate
+        )  # fmt: skip
         try:
             environ = self._environ = self._service.environs.of(head)
         except Refused as refused:
