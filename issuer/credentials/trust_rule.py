@@ -132,6 +132,10 @@ def checks(rule: TrustRule, token: Unverified, issuer: str, now: int) -> Iterato
     """
     claims, typ = token.claims, token.protected.typ
     yield _issuer(rule, claims)
+    # Of such a one a client says that it made it itself (RFC 7523 section 3), wherever it comes.
+    yield Check("trust_itself", "sub", "another than iss", shown(claims.get("sub")), (
+        "iss" not in claims or claims["iss"] != claims.get("sub")
+    ))  # fmt: skip
     yield Check("assertion_typ", "typ", "JWT, or none", typ or None, typ in _TYPES)
     yield _audience(rule.audience or issuer, claims)
     yield _times(rule, claims, now)
