@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import FrameType
 from typing import Any
 
@@ -15,7 +16,7 @@ from joserfc import jwt as joserfc_jwt
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from realmint.protocol import signatures
-from realmint.protocol.client_key import from_pem
+from realmint.protocol.client_key import PrivateKey, from_pem
 from tests.support.client_keys import another, pem, private_jwk
 from tests.support.forge import b64, encode, merged
 from tests.support.issuer import BASE_URL, Issuer
@@ -74,8 +75,11 @@ class Signer:
     def raw(self, header: Any, payload: Any) -> str:
         """Bytes as they are under a right signature, as no library would make it."""
         signing_input = f"{encode(header)}.{encode(payload)}"
-        signature = from_pem(pem(self.native), alg=self.alg).sign(signing_input.encode())
-        return f"{signing_input}.{b64(signature)}"
+        return f"{signing_input}.{b64(self._private.sign(signing_input.encode()))}"
+
+    @cached_property
+    def _private(self) -> PrivateKey:
+        return from_pem(pem(self.native), alg=self.alg)
 
 
 PRIVATE = {"d", "p", "q", "dp", "dq", "qi"}
