@@ -31,7 +31,6 @@ from realmint.protocol.names import JWT_BEARER_ASSERTION, JWT_BEARER_GRANT, JWT_
 PARAMETERS = frozenset({"client_assertion", "client_assertion_type"})
 GRANT_PARAMETER = "assertion"
 Keys = Sequence[VerificationKey]
-_TYPES = frozenset({JWT_BEARER_ASSERTION, JWT_SPIFFE_ASSERTION})
 
 
 class NotProven(Exception):
@@ -100,7 +99,10 @@ def check_type(request: Request, assertion: Assertion) -> None:
     """Raises invalid_request for a type without an assertion, and for one without a type that we know (#81)."""
     if not assertion.given:
         raise invalid_request("assertion_missing", ASSERTION_MISSING)
-    if request.one("client_assertion_type") not in _TYPES:
+    given = request.one("client_assertion_type")
+    # The latter is a workload's alone; what cannot be read is looked at no further anyhow.
+    workload = assertion.token is None or not assertion.is_own
+    if given != JWT_BEARER_ASSERTION and not (workload and given == JWT_SPIFFE_ASSERTION):
         raise invalid_request("assertion_type", ASSERTION_TYPE)
 
 

@@ -133,6 +133,10 @@ def checks(rule: TrustRule, token: Unverified, issuer: str, now: int) -> Iterato
     """
     claims, typ = token.claims, token.protected.typ
     yield _issuer(rule, claims)
+    # Of such a one a client says that it made it itself (RFC 7523 section 3), wherever it comes.
+    yield Check("trust_itself", "sub", "another than iss", shown(claims.get("sub")), (
+        "iss" not in claims or claims["iss"] != claims.get("sub")
+    ))  # fmt: skip
     yield Check("assertion_typ", "typ", "JWT, or none", typ or None, typ in _TYPES)
     yield _audience(rule.audience or issuer, claims)
     yield _times(rule, claims, now)
@@ -172,8 +176,10 @@ def shown(value: Any) -> str | None:
 def _fits(match: Match, found: Any) -> bool:
     """Of a list one element has to: a workload is in each of the groups that it is said to be in."""
     values = [shown(each) for each in found] if isinstance(found, list) else [shown(found)]
-    fits = fnmatchcase if match.glob else str.__eq__
-    return any(value is not None and fits(value, match.value) for value in values)
+    if match.glob:  # of * and ? alone: no sets of characters, of which [!x] would let nearly everything in
+        pattern = match.value.replace("[", "[[]")
+        return any(value is not None and fnmatchcase(value, pattern) for value in values)
+    return any(value == match.value for value in values)
 
 
 def _issuer(rule: TrustRule, claims: Mapping[str, Any]) -> Check:

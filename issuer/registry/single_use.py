@@ -34,20 +34,24 @@ class _Waiting:
         self.event = threading.Event()
         self.leads = False
         self.first: bool | None = None
-        self.error: BaseException | None = None
+        self.error: Exception | None = None
 
 
 class SingleUse:
     """One per process; a forked child begins with nothing.
 
-    margin: seconds that a mark outlives what it is about, for the clocks of other nodes.
+    margin: seconds that a mark outlives what it is about, for the clocks of other nodes. patience: seconds to wait for
+    the transaction of another.
     """
 
-    def __init__(self, database: Database, clock: Clock, monotonic: Monotonic, margin: int) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, monotonic: Monotonic, margin: int, *, patience: float = PATIENCE
+    ) -> None:
         self._database = database
         self._clock = clock
         self._monotonic = monotonic
         self._margin = margin
+        self._patience = patience
         self._began = clock() - monotonic()
         self._forget()
         in_forked_child(self._forget)
@@ -70,7 +74,7 @@ class SingleUse:
             self._queue.append(mine)
             mine.leads, self._led = not self._led, True
         if not mine.leads:
-            mine.event.wait(PATIENCE)
+            mine.event.wait(self._patience)
             with self._lock:
                 if not mine.leads and not mine.event.is_set():
                     self._queue = [each for each in self._queue if each is not mine]
@@ -91,9 +95,13 @@ class SingleUse:
             for each in batch:
                 each.first = each.mark.digest in won
                 won.discard(each.mark.digest)  # of several alike one was first
-        except BaseException as error:
+        except Exception as error:
             for each in batch:
                 each.error = error
+            raise
+        except BaseException:
+            for each in batch:  # that this thread is to end is no reason for the others to
+                each.error = because(TemporarilyUnavailableError(), "single_use_unknown")
             raise
         finally:
             with self._lock:

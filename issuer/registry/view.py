@@ -167,8 +167,8 @@ class Registry:
 
     def client(self, realm_id: int, client_id: str) -> Client | None:
         """The client of this name in the realm, or None. Raises one of STORE_ERRORS."""
-        if len(client_id) > MAX_CLIENT_ID:
-            return None  # nobody's, and not worth remembering: absences are bounded by number only
+        if len(client_id) > MAX_CLIENT_ID or not (client_id.isascii() and client_id.isprintable()):
+            return None  # nobody's, not worth remembering, and no text that every store takes (#41)
         cache = self._cache
         client = cache.client(realm_id, client_id)
         if client is None and not cache.lacks_client(realm_id, client_id):

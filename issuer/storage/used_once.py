@@ -21,8 +21,10 @@ class Mark(NamedTuple):
 
 def take(connection: Connection, marks: Sequence[Mark]) -> set[bytes]:
     """The digests that nobody had taken before; of several alike here, one is. In one statement."""
-    rows = [mark._asdict() for mark in sorted({mark.digest: mark for mark in marks}.values())]
-    values = [{"digest": row["digest"], "expires_at": row["until"]} for row in rows]
+    # Of several alike the last counts, which lives longest: whichever of them is let in is not let in again. And in one
+    # order, so that two who take the same never wait for each other.
+    longest = {mark.digest: mark.until for mark in sorted(marks)}
+    values = [{"digest": digest, "expires_at": until} for digest, until in longest.items()]
     inserted = insert_into(connection, used_once).values(values).on_conflict_do_nothing().returning(used_once.c.digest)
     return {bytes(digest) for digest in connection.scalars(inserted)}
 
