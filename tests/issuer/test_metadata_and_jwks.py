@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 from joserfc.jwk import ECKey
 
+from issuer.request import SELF_SIGNED, TLS_CLIENT_AUTH
 from keys import store as key_store
 from realmint import ClientKey
 from realmint.client_assertion import assertion_form
 from tests.issuer.conftest import READER, House
 from tests.support.issuer import BASE_URL, Issuer, header
+from tests.support.mutual_tls import Authority, certificate, pem, post_with
 from tests.support.wire import FORM, JSON, REFUSALS, headers
 
 METADATA = "/.well-known/oauth-authorization-server"
@@ -115,6 +117,20 @@ def signed_for(issuer: Issuer, folder: Path) -> dict[str, str]:
     return assertion_form(key.assertion("signs", f"{BASE_URL}/oauth2/realms/root", issuer.clock.wall()))
 
 
+def connected(issuer: Issuer, folder: Path, client_id: str, form: dict[str, str], *, self_signed: bool) -> Any:
+    """The answer to a client that shows a certificate, made for this."""
+    authority = None if self_signed else Authority()
+    der = certificate(client_id, authority)
+    (folder / f"{client_id}.pem").write_bytes(pem(der if authority is None else authority.der))
+    method = SELF_SIGNED if self_signed else TLS_CLIENT_AUTH
+    issuer.run(f"clients create {client_id} --scope read --auth-method {method}")
+    file = folder / f"{client_id}.pem"
+    named = file if self_signed else f"--subject-dn CN={client_id} --ca {file}"
+    issuer.run(f"clients certs add {client_id} {named}")
+    issuer.clock.advance(2)
+    return post_with(issuer, der, form | {"client_id": client_id})
+
+
 @pytest.mark.rfc("8414", "2")
 def test_129_what_is_advertised_is_what_is_served_and_nothing_else(house: House, tmp_path: Path) -> None:
     document = get(house.issuer, house.issuer.address(METADATA)).json
@@ -123,6 +139,8 @@ def test_129_what_is_advertised_is_what_is_served_and_nothing_else(house: House,
         "client_secret_basic": house.issuer.post("/access_token", form, house["svc"].basic),
         "client_secret_post": house.issuer.post("/access_token", form | house["svc"].post),
         "private_key_jwt": house.issuer.post("/access_token", form | signed_for(house.issuer, tmp_path)),
+        "tls_client_auth": connected(house.issuer, tmp_path, "named", form, self_signed=False),
+        "self_signed_tls_client_auth": connected(house.issuer, tmp_path, "itself", form, self_signed=True),
     }
     assert {name for name, response in works.items() if response.status_code == 200} == set(
         document["token_endpoint_auth_methods_supported"]
