@@ -1,10 +1,10 @@
 """Client authentication (RFC 6749 section 2.3): exactly one method presented, one answer for every failure.
 
 METHODS lists the methods; a new one is a file and a line here. method: what one is. client_secret: Basic and post.
-assertion: what is presented as one (nobodys: keys to check it with where there are none); private_key_jwt: of the
-client's own making; workload_identity: of an outside issuer's. mutual_tls: the certificate of the
-connection. May import keys, the issuer's values, issuer.outside and
-realmint.protocol; the clients are handed in as a Directory.
+assertion: what is presented as one; private_key_jwt: of the client's own making; workload_identity: of an outside
+issuer's. mutual_tls: the certificate of the connection. proving: what all but secrets need (nobodys: keys for where
+there are none). May import keys, the issuer's values, issuer.outside and realmint.protocol; the clients are handed in
+as a Directory.
 """
 
 from issuer.client_auth.client_secret import ClientSecretBasic, ClientSecretPost

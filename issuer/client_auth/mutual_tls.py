@@ -3,14 +3,15 @@
 Which of the two a certificate is for it says itself: one whose issuer is its subject no authority gave to anybody.
 """
 
+from abc import abstractmethod
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from issuer.certificate import Presented
-from issuer.client_auth import assertion
-from issuer.client_auth.assertion import NotProven
+from issuer.client_auth import proving
 from issuer.client_auth.method import Directory, Method
+from issuer.client_auth.proving import NotProven
 from issuer.clients import Client
 from issuer.credentials import Credential, NamedSubject, OwnCertificate, PublicKey, PublicKeySet
 from issuer.outside.key_sources import KeysAt
@@ -46,15 +47,15 @@ class _ByCertificate(Method):
             certificate = _valid(shown, now)
             credential = self._proven(certificate, shown, client, directory, now)
         except NotProven as failed:
-            assertion.refuse(directory, client_id, failed.reason, now)
+            proving.refuse(directory, client_id, failed.reason, now)
         assert client is not None
         return AuthenticatedClient(client, self.NAME, credential.credential_id)
 
+    @abstractmethod
     def _proven(
         self, certificate: "Certificate", shown: Presented, client: Client | None, directory: Directory, now: int
     ) -> Credential:
         """The credential that the certificate is. Raises NotProven."""
-        raise NotImplementedError
 
 
 class TLSClientAuth(_ByCertificate):
@@ -117,7 +118,7 @@ def _keys(
     for one, registered in client.proofs(PublicKey, now):
         yield one, {registered.key.thumbprint}
     for one, keyset in client.proofs(PublicKeySet, now):
-        found = assertion.find_keys_alike(directory, KeysAt(None, keyset.jwks_uri), wanted, alg)
+        found = proving.find_keys_alike(directory, KeysAt(None, keyset.jwks_uri), wanted, alg)
         yield one, {key.thumbprint for key in found}
 
 
