@@ -14,8 +14,9 @@ _SOCKET = "gunicorn.socket"  # of gunicorn's own workers
 class Presented(NamedTuple):
     """A certificate as it came. der: its bytes, which nobody has looked into.
 
-    verified: the server's own TLS checked that an authority it trusts issued it; what a proxy hands on, the proxy
-    checked, or nobody did.
+    verified: the server's own TLS checked that an authority it trusts issued it, and that it was valid when the TLS
+    session began, which a client may resume hours later: whether it is valid now is for who believes it to say. What a
+    proxy hands on, the proxy checked, or nobody did.
     """
 
     der: bytes

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import signal
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from issuer.serving.tls import TLS, TLSUnusable
 from tests.support.certificates import as_nginx, made
 from tests.support.curl import WITHOUT_CURL, curl
-from tests.support.process import BIN, ROOT, Deployment
+from tests.support.process import BIN, ROOT, Deployment, until
 from tests.support.raw import heard
 from tests.support.shown import PATH, digest
 from tests.support.tls import HERE, Authority, certificate
@@ -197,6 +198,28 @@ def test_91_a_peer_without_an_address_is_in_no_network(tmp_path: Path, server: s
         assert curl(f"http://x{PATH}", None, None, *through, X_Client_Cert=as_nginx(DER))[:2] == (200, b"{}\n")
         assert curl(f"http://{HERE}:{deployment.port}{PATH}", X_Client_Cert=as_nginx(DER)).said["sha256"] == digest(DER)
     assert "certificate_header_from_unlisted_peer" in deployment.log.read_text()
+
+
+def test_sighup_reads_the_certificates_anew(tmp_path: Path, certificates: Certificates) -> None:
+    deployment = Deployment(tmp_path)
+    deployment.run("realms create / --if-missing")
+    own = (tmp_path / "cert.pem", tmp_path / "key.pem")
+
+    def put(found: tuple[Path, Path]) -> str:
+        for here, file in zip(own, found, strict=True):
+            here.write_text(file.read_text())
+        return own[0].read_text()
+
+    def served() -> str:
+        return ssl.get_server_certificate((HERE, deployment.port), timeout=10)
+
+    first = put(certificates.server)
+    command = line(deployment, "ours", f"--certfile {own[0]} --keyfile {own[1]}")
+    with deployment.process(command, ca=str(certificates.ca)) as server:
+        assert served() == first
+        second = put(certificates.second)
+        server.send_signal(signal.SIGHUP)
+        until(lambda: served() == second)
 
 
 def test_tls_that_could_not_be_served_or_would_ask_nobody_is_a_fault(

@@ -24,6 +24,9 @@ DER, OTHER, OURS = made(), made(serial=6), made(serial=7)
 B64 = base64.b64encode(DER).decode()
 HEADERS = {"rfc9440": f":{B64}:", "nginx": as_nginx(DER), "envoy": as_envoy(DER), "haproxy": B64}
 LISTED, UNLISTED = "10.1.2.3", "192.0.2.1"
+SETTINGS = {
+    "CLIENT_CERT_PROXIES": "10.0.0.0/8, 2001:db8::/32", "CLIENT_CERT_HEADER": "X-Client-Cert", "CLIENT_CERT_FORMAT": "nginx"
+}  # fmt: skip
 NONE: dict[str, Any] = {}
 SAID = {"sha256": digest(DER), "verified": False}
 
@@ -73,10 +76,8 @@ MakeAsked = Callable[..., Asked]
 
 @pytest.fixture
 def make_asked(make_issuer: Callable[..., Issuer], lines: Lines) -> MakeAsked:
-    def make(form: str = "nginx", proxies: str = "10.0.0.0/8, 2001:db8::/32") -> Asked:
-        issuer = make_issuer(
-            CLIENT_CERT_PROXIES=proxies, CLIENT_CERT_HEADER="X-Client-Cert", CLIENT_CERT_FORMAT=form
-        )  # fmt: skip
+    def make(form: str = "nginx") -> Asked:
+        issuer = make_issuer(**SETTINGS | {"CLIENT_CERT_FORMAT": form})
         issuer.runtime.boot()
         return Asked(issuer, lines)
 
@@ -118,11 +119,13 @@ def test_91_who_sent_it_is_the_peer_and_not_whom_a_header_names(make_asked: Make
 def test_91_a_proxy_that_is_named_for_addresses_only_hands_on_no_certificate(
     make_issuer: Callable[..., Issuer], lines: Lines
 ) -> None:
-    issuer = make_issuer(TRUSTED_PROXIES="10.0.0.0/8")
-    issuer.runtime.boot()
-    asked = Asked(issuer, lines)
-    assert asked(LISTED, HEADERS["nginx"]) == NONE
-    assert asked(LISTED, HTTP_CLIENT_CERT=HEADERS["rfc9440"], HTTP_X_FORWARDED_CLIENT_CERT=HEADERS["envoy"]) == NONE
+    for more in (NONE, SETTINGS):
+        issuer = make_issuer(str(len(more)), TRUSTED_PROXIES="192.0.2.0/24", **more)
+        issuer.runtime.boot()
+        asked = Asked(issuer, lines)
+        assert asked(UNLISTED, HEADERS["nginx"], HTTP_X_FORWARDED_FOR=LISTED) == NONE
+        others = {"HTTP_CLIENT_CERT": HEADERS["rfc9440"], "HTTP_X_FORWARDED_CLIENT_CERT": HEADERS["envoy"]}
+        assert asked(UNLISTED, **others) == asked(LISTED, **others) == NONE
 
 
 @pytest.mark.parametrize(
