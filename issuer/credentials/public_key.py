@@ -128,4 +128,6 @@ def _read_jwk(entry: object) -> PublicKey:
         raise KeysRefused(
             "a key is not fit to verify with: RSA of 2048 bits or more, P-256, P-384 or Ed25519, for signatures"
         ) from None
+    if not key.kid.isprintable():
+        raise KeysRefused("a kid is one line of text: people have to name the key")
     return PublicKey({name: named[name] for name in _KEPT if name in named}, key)
