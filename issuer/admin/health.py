@@ -1,17 +1,21 @@
 """Which credentials of a realm want attention, and why."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from issuer.admin.change import Administration, find_realm
 from issuer.admin.clients import last_sign, names_no_audience
 from issuer.clients import MARKERS, Client
+from issuer.credentials import Credential
 from issuer.realms import Realm
 from issuer.secrets import Secret
 from issuer.storage import clients as client_store
 from issuer.storage import scope_marks
 
+AnyCredential = Secret | Credential
+OfUse = Callable[[Client], Sequence[AnyCredential]]
+"""The credentials of a client that its method has use for."""
 DAY = 86400
 EXPIRING_SOON = 14 * DAY
 UNUSED = 30 * DAY
@@ -42,7 +46,7 @@ class Finding:
     scopes: tuple[str, ...] = ()
 
 
-def of_realm(administration: Administration, realm_path: str) -> list[Finding]:
+def of_realm(administration: Administration, realm_path: str, of_use: OfUse) -> list[Finding]:
     """Every finding, by client, the most urgent of each first. Raises RealmNotFound.
 
     Last use is marked some seconds late, that of a scope value for each day; a process that is killed may lose a mark.
@@ -52,20 +56,26 @@ def of_realm(administration: Administration, realm_path: str) -> list[Finding]:
         now = administration.database.now(connection)
         found = client_store.every_with_credentials(connection, realm.id)
         requested = scope_marks.of_realm(connection, realm.id)
-    return [each for client in found for each in findings(realm, client, requested.get(client.id, set()), now)]
+    return [
+        each
+        for client in found
+        for each in findings(realm, client, of_use(client), requested.get(client.id, set()), now)
+    ]
 
 
-def findings(realm: Realm, client: Client, requested: set[str], now: int) -> Iterator[Finding]:
-    """What there is to say of one client and its secrets. requested: the scope values that it ever got."""
-    live = [secret for secret in client.secrets if secret.live(now)]
+def findings(
+    realm: Realm, client: Client, credentials: Sequence[AnyCredential], requested: set[str], now: int
+) -> Iterator[Finding]:
+    """What there is to say of one client and its credentials. requested: the scope values that it ever got."""
+    live = [each for each in credentials if each.live(now)]
     yield from _endings(client, live, now)
     if last_sign(client) <= now - UNUSED:
         if client.last_used_at is None:
             yield Finding(client.client_id, Kind.NEVER_USED, "never used, for 30 days or more")
         else:
             yield Finding(client.client_id, Kind.UNUSED, "not used for 30 days")
-    for secret in live:
-        yield from _of_secret(client, secret, now, alone=len(live) == 1)
+    for each in live:
+        yield from _of_credential(client, each, now, alone=len(live) == 1)
     never = tuple(sorted(scope for scope in client.scopes - MARKERS - requested if len(scope) <= scope_marks.LONGEST))
     if never and client.last_used_at is not None and client.created_at <= now - UNUSED:
         text = f"scopes never requested: {' '.join(never)}"
@@ -74,22 +84,28 @@ def findings(realm: Realm, client: Client, requested: set[str], now: int) -> Ite
         yield Finding(client.client_id, Kind.NO_AUDIENCE, "neither it nor its realm names an audience")
 
 
-def _endings(client: Client, live: list[Secret], now: int) -> Iterator[Finding]:
-    """Whether it can authenticate, and goes on to: what ends beside a secret that stays is a rotation under way."""
+def _endings(client: Client, live: list[AnyCredential], now: int) -> Iterator[Finding]:
+    """Whether it can authenticate, and goes on to: what ends beside one that stays is a rotation under way."""
     if not live:
-        yield Finding(client.client_id, Kind.NO_LIVE_SECRET, "has no live secret")
+        what = "secret" if client.auth_method.startswith("client_secret") else "credential"
+        yield Finding(client.client_id, Kind.NO_LIVE_SECRET, f"has no live {what}")
         return
-    last = max(live, key=lambda secret: (secret.expires_at is None, secret.expires_at or 0))
+    last = max(live, key=lambda each: (each.expires_at is None, each.expires_at or 0))
     if last.expires_at is not None and last.expires_at < now + EXPIRING_SOON:
-        text = "its last secret expires within 14 days"
-        yield Finding(client.client_id, Kind.EXPIRING, text, secret_id=last.secret_id)
+        what = "secret" if isinstance(last, Secret) else "credential"
+        text = f"its last {what} expires within 14 days"
+        yield Finding(client.client_id, Kind.EXPIRING, text, secret_id=_secret_id(last))
 
 
-def _of_secret(client: Client, secret: Secret, now: int, *, alone: bool) -> Iterator[Finding]:
-    name = secret.secret_id
-    if not alone and (secret.last_used_at or secret.created_at) <= now - UNUSED:
+def _of_credential(client: Client, one: AnyCredential, now: int, *, alone: bool) -> Iterator[Finding]:
+    name = f"secret {one.secret_id}" if isinstance(one, Secret) else f"credential {one.credential_id}"
+    if not alone and (one.last_used_at or one.created_at) <= now - UNUSED:
         # Of the only one its client says it.
-        kind, how = (Kind.NEVER_USED, "never") if secret.last_used_at is None else (Kind.UNUSED, "not")
-        yield Finding(client.client_id, kind, f"secret {name} {how} used for 30 days", secret_id=name)
-    if secret.created_at <= now - OLD:
-        yield Finding(client.client_id, Kind.OLD, f"secret {name} is over a year old", secret_id=name)
+        kind, how = (Kind.NEVER_USED, "never") if one.last_used_at is None else (Kind.UNUSED, "not")
+        yield Finding(client.client_id, kind, f"{name} {how} used for 30 days", secret_id=_secret_id(one))
+    if one.created_at <= now - OLD:
+        yield Finding(client.client_id, Kind.OLD, f"{name} is over a year old", secret_id=_secret_id(one))
+
+
+def _secret_id(one: AnyCredential) -> str | None:
+    return one.secret_id if isinstance(one, Secret) else None
