@@ -81,7 +81,7 @@ def _add_add(commands: click.Group, runtime: Runtime) -> None:
     ) -> None:  # fmt: skip
         """Tokens of --issuer whose claims fit every --match stand for CLIENT_ID, beside what it authenticates with."""
         matches = (*_matches("--match", match), *_matches("--match-glob", match_glob, glob=True))
-        keys = read_public_keys(read_file(jwks, MAX_FILE)) if jwks is not None else ()
+        keys = read_public_keys(read_file(jwks, MAX_FILE), bundle=True) if jwks is not None else ()
         try:
             rule = TrustRule(issuer, matches, audience, jwks_uri, keys, max_lifetime, once)
         except RuleRefused as error:

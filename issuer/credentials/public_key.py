@@ -109,6 +109,17 @@ def read_jwks(document: Mapping[str, Any]) -> tuple[PublicKey, ...]:
     return keys
 
 
+def svid_keys(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The keys for JWT-SVIDs of a bundle (SPIFFE Trust Domain and Bundle section 4), as a JWK set; any other set as it
+    is. Those for X.509-SVIDs sign no token."""
+    entries = document.get("keys")
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        return document
+    if not any(entry.get("use") in ("jwt-svid", "x509-svid") for entry in entries):
+        return document
+    return {"keys": [{**entry, "use": "sig"} for entry in entries if entry.get("use") == "jwt-svid"]}
+
+
 def check_names(kids: Sequence[str]) -> None:
     """Raises KeysRefused where two keys have one name: which of them is meant nobody could tell."""
     if len(set(kids)) != len(kids):
