@@ -220,9 +220,14 @@ def _tell_rule(each: Explained) -> None:
     say(f"rule {each.credential.credential_id}, issuer {each.rule.issuer}: {verdict}")
     width = max(len(check.what) for check in each.checks)
     for check in each.checks:
-        found = "nothing" if check.found is None else check.found
+        found = "nothing" if check.found is None else _on_a_terminal(check.found)
         said = f"is {found}" if check.passed else f"is {found}, has to be {check.expected}"
         say(f"  {'ok  ' if check.passed else 'FAIL'} {check.what.ljust(width)}  {said}")
+
+
+def _on_a_terminal(text: str) -> str:
+    """What somebody outside wrote, so that it is shown and does nothing."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def shape(credential: Credential) -> dict[str, Any]:
