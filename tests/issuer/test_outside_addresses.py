@@ -3,6 +3,7 @@
 import json
 import socket
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ from tests.support.assertions import Signer, ask
 from tests.support.clock import FakeClock
 from tests.support.issuer import Issuer
 from tests.support.publisher import Publisher, publishing
+from tests.support.servers import proxying
+from tests.support.tls import DAY, Authority
 from tests.support.wire import assert_refused
 
 PRIVATE = [
@@ -207,3 +210,36 @@ def registered(issuer: Issuer, publisher: Publisher) -> Signer:
     signer = Signer("svc")
     publisher.publish(signer)
     return signer
+
+
+@pytest.mark.parametrize(
+    ("names", "days", "trusted", "status"),
+    [(["127.0.0.1"], 1, True, 200), (["127.0.0.1"], 1, False, 503), (["127.0.0.1"], -1, True, 503),
+     (["other.example"], 1, True, 503)],
+)  # fmt: skip
+def test_83_keys_come_over_tls_from_who_can_show_that_it_is_who_was_named(
+    make_issuer: Callable[..., Issuer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], days: int,
+    trusted: bool, status: int,
+) -> None:  # fmt: skip
+    authority = Authority(tmp_path / "one")
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    with publishing(authority.certificate(*names, ends=days * DAY)) as publisher:
+        issuer = make_issuer(INTERNAL_HOSTS=publisher.internal)
+        signer = registered(issuer, publisher)
+        assert ask(issuer, signer.assertion(issuer.clock.now)).status_code == status
+        assert publisher.paths == (["/keys"] if status == 200 else [])
+
+
+def test_83_no_proxy_is_asked_for_keys(
+    make_issuer: Callable[..., Issuer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would look a name up where nobody here sees what it leads to."""
+    with proxying(9) as proxy, publishing() as publisher:
+        for name in ("HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, f"http://{proxy.url}")
+        issuer = make_issuer(INTERNAL_HOSTS=publisher.internal)
+        assert ask(issuer, registered(issuer, publisher).assertion(issuer.clock.now)).status_code == 200
+        with pytest.raises(TransportError):
+            get("https://rebind.example/keys", Names(rebind_example=["10.0.0.1"]))
+        assert proxy.asked == []

@@ -6,6 +6,7 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from tests.support.assertions import Signer
@@ -19,6 +20,7 @@ class Publisher:
 
     def __init__(self) -> None:
         self.port = 0
+        self.scheme = "http"
         self.keys: list[dict[str, Any]] = []
         self.metadata: dict[str, Any] = {}
         self.says: dict[str, Callable[[], Answer]] = {}
@@ -26,7 +28,7 @@ class Publisher:
 
     @property
     def issuer(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     @property
     def jwks_uri(self) -> str:
@@ -58,10 +60,11 @@ class Publisher:
 
 
 @contextmanager
-def publishing() -> Iterator[Publisher]:
-    """One that answers, until the block ends."""
+def publishing(certificate: tuple[Path, Path] | None = None) -> Iterator[Publisher]:
+    """One that answers, until the block ends; over TLS where it has a certificate."""
     publisher = Publisher()
-    with serving(publisher.answer) as server:
+    publisher.scheme = "https" if certificate else "http"
+    with serving(publisher.answer, certificate) as server:
         publisher.port, publisher.asked = server.port, server.asked
         yield publisher
 
