@@ -1,6 +1,6 @@
 """Which credentials of a realm want attention, and why."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -13,13 +13,14 @@ from issuer.secrets import Secret
 from issuer.storage import clients as client_store
 from issuer.storage import scope_marks
 
+AnyCredential = Secret | Credential
+OfUse = Callable[[Client], Sequence[AnyCredential]]
+"""The credentials of a client that its method has use for."""
 DAY = 86400
 EXPIRING_SOON = 14 * DAY
 UNUSED = 30 * DAY
 """Seconds without use that are worth a word; what is younger has not had the time to be used."""
 OLD = 365 * DAY
-_SHORT_LIVED = frozenset({"secret", PublicKey.WORD})
-"""What should be replaced now and then; who is trusted, and where keys are, may stay so for years."""
 
 
 class Kind(StrEnum):
@@ -47,7 +48,7 @@ class Finding:
     scopes: tuple[str, ...] = ()
 
 
-def of_realm(administration: Administration, realm_path: str) -> list[Finding]:
+def of_realm(administration: Administration, realm_path: str, of_use: OfUse) -> list[Finding]:
     """Every finding, by client, the most urgent of each first. Raises RealmNotFound.
 
     Last use is marked some seconds late, that of a scope value for each day; a process that is killed may lose a mark.
@@ -57,13 +58,18 @@ def of_realm(administration: Administration, realm_path: str) -> list[Finding]:
         now = administration.database.now(connection)
         found = client_store.every_with_credentials(connection, realm.id)
         requested = scope_marks.of_realm(connection, realm.id)
-    return [each for client in found for each in findings(realm, client, requested.get(client.id, set()), now)]
+    return [
+        each
+        for client in found
+        for each in findings(realm, client, of_use(client), requested.get(client.id, set()), now)
+    ]
 
 
-def findings(realm: Realm, client: Client, requested: set[str], now: int) -> Iterator[Finding]:
+def findings(
+    realm: Realm, client: Client, credentials: Sequence[AnyCredential], requested: set[str], now: int
+) -> Iterator[Finding]:
     """What there is to say of one client and its credentials. requested: the scope values that it ever got."""
-    every: tuple[Secret | Credential, ...] = (*client.secrets, *client.credentials)
-    live = [each for each in every if each.live(now)]
+    live = [each for each in credentials if each.live(now)]
     yield from _endings(client, live, now)
     if last_sign(client) <= now - UNUSED:
         if client.last_used_at is None:
@@ -80,34 +86,31 @@ def findings(realm: Realm, client: Client, requested: set[str], now: int) -> Ite
         yield Finding(client.client_id, Kind.NO_AUDIENCE, "neither it nor its realm names an audience")
 
 
-def _endings(client: Client, live: list[Secret | Credential], now: int) -> Iterator[Finding]:
-    """Whether it can authenticate, and goes on to: what ends beside a secret that stays is a rotation under way."""
+def _endings(client: Client, live: list[AnyCredential], now: int) -> Iterator[Finding]:
+    """Whether it can authenticate, and goes on to: what ends beside one that stays is a rotation under way."""
     if not live:
-        text = "has no live secret" + (", nor any other credential" if client.credentials else "")
-        yield Finding(client.client_id, Kind.NO_LIVE_SECRET, text)
+        what = "secret" if client.auth_method.startswith("client_secret") else "credential"
+        yield Finding(client.client_id, Kind.NO_LIVE_SECRET, f"has no live {what}")
         return
     last = max(live, key=lambda each: (each.expires_at is None, each.expires_at or 0))
     if last.expires_at is not None and last.expires_at < now + EXPIRING_SOON:
-        word, _ = _called(last)
-        yield _about(client, last, Kind.EXPIRING, f"its last {word} expires within 14 days")
+        what = "secret" if isinstance(last, Secret) else "credential"
+        text = f"its last {what} expires within 14 days"
+        yield _about(client, last, Kind.EXPIRING, text)
 
 
-def _of_credential(client: Client, each: Secret | Credential, now: int, *, alone: bool) -> Iterator[Finding]:
-    word, name = _called(each)
-    if not alone and (each.last_used_at or each.created_at) <= now - UNUSED:
+def _of_credential(client: Client, one: AnyCredential, now: int, *, alone: bool) -> Iterator[Finding]:
+    name = f"secret {one.secret_id}" if isinstance(one, Secret) else f"credential {one.credential_id}"
+    if not alone and (one.last_used_at or one.created_at) <= now - UNUSED:
         # Of the only one its client says it.
-        kind, how = (Kind.NEVER_USED, "never") if each.last_used_at is None else (Kind.UNUSED, "not")
-        yield _about(client, each, kind, f"{word} {name} {how} used for 30 days")
-    if each.created_at <= now - OLD and word in _SHORT_LIVED:
-        yield _about(client, each, Kind.OLD, f"{word} {name} is over a year old")
+        kind, how = (Kind.NEVER_USED, "never") if one.last_used_at is None else (Kind.UNUSED, "not")
+        yield _about(client, one, kind, f"{name} {how} used for 30 days")
+    if one.created_at <= now - OLD and (isinstance(one, Secret) or isinstance(one.proof, PublicKey)):
+        # Who is trusted, and where keys are, may stay so for years.
+        yield _about(client, one, Kind.OLD, f"{name} is over a year old")
 
 
-def _about(client: Client, each: Secret | Credential, kind: Kind, finding: str) -> Finding:
-    if isinstance(each, Secret):
-        return Finding(client.client_id, kind, finding, secret_id=each.secret_id)
-    return Finding(client.client_id, kind, finding, credential_id=each.credential_id)
-
-
-def _called(each: Secret | Credential) -> tuple[str, str]:
-    """What people call it, and its name."""
-    return ("secret", each.secret_id) if isinstance(each, Secret) else (each.proof.WORD, each.credential_id)
+def _about(client: Client, one: AnyCredential, kind: Kind, finding: str) -> Finding:
+    if isinstance(one, Secret):
+        return Finding(client.client_id, kind, finding, secret_id=one.secret_id)
+    return Finding(client.client_id, kind, finding, credential_id=one.credential_id)

@@ -15,7 +15,7 @@ from issuer.cli.files import read_file
 from issuer.cli.options import NAME, Duration, operator, options
 from issuer.client_auth.private_key_jwt import PrivateKeyJWT
 from issuer.credentials import Credential, Proof, PublicKey, PublicKeySet
-from issuer.credentials.public_key import KeysRefused, checked_url, read_jwks
+from issuer.credentials.public_key import KeysRefused, checked_url, read_jwks, svid_keys
 from issuer.runtime import Runtime
 from keys.key import public_jwk_of_pem
 from keys.transfer import MAX_FILE
@@ -95,9 +95,9 @@ def address_outside(runtime: Runtime, url: str, option: str) -> str:
     return url
 
 
-def read_public_keys(raw: bytes, kid: str | None = None) -> tuple[PublicKey, ...]:
-    """The public keys of a file: a JWK, a JWK set, PEM. kid: what the only one is called. Raises KeysRefused,
-    KeyRefused."""
+def read_public_keys(raw: bytes, kid: str | None = None, *, bundle: bool = False) -> tuple[PublicKey, ...]:
+    """The public keys of a file: a JWK, a JWK set, PEM. kid: what the only one is called. bundle: a set may be that of
+    a SPIFFE trust domain. Raises KeysRefused, KeyRefused."""
     if raw.lstrip().startswith(b"-----BEGIN"):
         document: dict[str, Any] = public_jwk_of_pem(raw)
     else:
@@ -109,7 +109,7 @@ def read_public_keys(raw: bytes, kid: str | None = None) -> tuple[PublicKey, ...
         if "keys" in document:
             raise KeysRefused("a set says itself what its keys are called")
         document = {**document, "kid": kid}
-    return read_jwks(document)
+    return read_jwks(svid_keys(document) if bundle else document)
 
 
 def _add_list(commands: click.Group, runtime: Runtime) -> None:

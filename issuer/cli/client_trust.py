@@ -81,7 +81,7 @@ def _add_add(commands: click.Group, runtime: Runtime) -> None:
     ) -> None:  # fmt: skip
         """Tokens of --issuer whose claims fit every --match stand for CLIENT_ID, beside what it authenticates with."""
         matches = (*_matches("--match", match), *_matches("--match-glob", match_glob, glob=True))
-        keys = read_public_keys(read_file(jwks, MAX_FILE)) if jwks is not None else ()
+        keys = read_public_keys(read_file(jwks, MAX_FILE), bundle=True) if jwks is not None else ()
         try:
             rule = TrustRule(issuer, matches, audience, jwks_uri, keys, max_lifetime, once)
         except RuleRefused as error:
@@ -220,9 +220,14 @@ def _tell_rule(each: Explained) -> None:
     say(f"rule {each.credential.credential_id}, issuer {each.rule.issuer}: {verdict}")
     width = max(len(check.what) for check in each.checks)
     for check in each.checks:
-        found = "nothing" if check.found is None else check.found
+        found = "nothing" if check.found is None else _on_a_terminal(check.found)
         said = f"is {found}" if check.passed else f"is {found}, has to be {check.expected}"
         say(f"  {'ok  ' if check.passed else 'FAIL'} {check.what.ljust(width)}  {said}")
+
+
+def _on_a_terminal(text: str) -> str:
+    """What somebody outside wrote, so that it is shown and does nothing."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def shape(credential: Credential) -> dict[str, Any]:

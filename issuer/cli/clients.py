@@ -15,7 +15,7 @@ from issuer.cli.console import AS_IT_WAS, REHEARSED, check_shown, outcome, print
 from issuer.cli.exits import Exit
 from issuer.cli.options import NAME, Duration, confirm, operator, options
 from issuer.cli.setting_options import given_settings, setting_options
-from issuer.client_auth import takes_secrets
+from issuer.client_auth import of_use, takes_secrets
 from issuer.clients import CLIENT_DEFAULTS, Client, ClientSettings
 from issuer.realms import Realm
 from issuer.runtime import Runtime
@@ -167,7 +167,7 @@ def _add_health(commands: click.Group, runtime: Runtime) -> None:
     def health(context: click.Context, realm_path: str, as_json: bool) -> None:
         """Credentials that want attention: dead or expiring, never or long not used, over a year old; and clients with
         scopes that they never asked for, or without an audience. Exits 1 when there are any."""
-        found = [asdict(finding) for finding in client_health.of_realm(runtime.administration, realm_path)]
+        found = [asdict(finding) for finding in client_health.of_realm(runtime.administration, realm_path, of_use)]
         if as_json:
             print_json(found)
         else:

@@ -12,9 +12,12 @@ from issuer.client_auth.method import Directory, Method
 from issuer.client_auth.mutual_tls import SelfSigned, TLSClientAuth
 from issuer.client_auth.private_key_jwt import PrivateKeyJWT
 from issuer.client_auth.workload_identity import WorkloadIdentity
+from issuer.clients import Client
+from issuer.credentials import Credential
 from issuer.plugins import by_name
 from issuer.refusals import SEVERAL_METHODS, ClaimedBy, invalid_client, invalid_request
 from issuer.request import AuthenticatedClient, ClientRequest, Request
+from issuer.secrets import Secret
 
 METHODS: tuple[Method, ...] = (
     ClientSecretBasic(),
@@ -83,3 +86,11 @@ def metadata(endpoint: str) -> dict[str, list[str]]:
 def takes_secrets(auth_method: str) -> bool:
     """Whether a client that is registered with this method has use for a secret."""
     return auth_method == CLIENT_SECRET or not METHODS_BY_NAME[auth_method].PROOFS
+
+
+def of_use(client: Client) -> list[Secret | Credential]:
+    """The credentials of a client that it could authenticate with, as it is registered; those that ended too."""
+    allowed = _ALLOWED.get(client.auth_method, _BESIDE)
+    kinds = tuple(kind for method in METHODS if method.NAME in allowed for kind in method.PROOFS)
+    secrets = client.secrets if takes_secrets(client.auth_method) else ()
+    return [*secrets, *(each for each in client.credentials if isinstance(each.proof, kinds))]

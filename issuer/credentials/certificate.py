@@ -21,7 +21,6 @@ class OwnCertificate:
 
     KIND: ClassVar[str] = "certificate"
     PREFIX: ClassVar[str] = "cert"
-    WORD: ClassVar[str] = "certificate"
 
     der: bytes = field(repr=False)
 
@@ -47,7 +46,6 @@ class NamedSubject:
 
     KIND: ClassVar[str] = "subject"
     PREFIX: ClassVar[str] = "subj"
-    WORD: ClassVar[str] = "subject"
 
     kind: str
     value: str

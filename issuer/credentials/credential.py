@@ -19,8 +19,6 @@ class Proof(Protocol):
     """Under which it is stored."""
     PREFIX: ClassVar[str]
     """What the identifiers of such credentials begin with, for people."""
-    WORD: ClassVar[str]
-    """What people call it."""
 
     def members(self) -> Mapping[str, Any]:
         """Everything there is to it, as JSON; what from_members() makes it of again."""

@@ -30,7 +30,6 @@ class PublicKey:
 
     KIND: ClassVar[str] = "key"
     PREFIX: ClassVar[str] = "key"
-    WORD: ClassVar[str] = "key"
 
     jwk: Mapping[str, Any] = field(repr=False)
     key: VerificationKey
@@ -58,7 +57,6 @@ class PublicKeySet:
 
     KIND: ClassVar[str] = "key_set"
     PREFIX: ClassVar[str] = "jwks"
-    WORD: ClassVar[str] = "key set"
 
     jwks_uri: str
 
@@ -111,6 +109,17 @@ def read_jwks(document: Mapping[str, Any]) -> tuple[PublicKey, ...]:
     return keys
 
 
+def svid_keys(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The keys for JWT-SVIDs of a bundle (SPIFFE Trust Domain and Bundle section 4), as a JWK set; any other set as it
+    is. Those for X.509-SVIDs sign no token."""
+    entries = document.get("keys")
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        return document
+    if not any(entry.get("use") in ("jwt-svid", "x509-svid") for entry in entries):
+        return document
+    return {"keys": [{**entry, "use": "sig"} for entry in entries if entry.get("use") == "jwt-svid"]}
+
+
 def check_names(kids: Sequence[str]) -> None:
     """Raises KeysRefused where two keys have one name: which of them is meant nobody could tell."""
     if len(set(kids)) != len(kids):
@@ -130,4 +139,6 @@ def _read_jwk(entry: object) -> PublicKey:
         raise KeysRefused(
             "a key is not fit to verify with: RSA of 2048 bits or more, P-256, P-384 or Ed25519, for signatures"
         ) from None
+    if not key.kid.isprintable():
+        raise KeysRefused("a kid is one line of text: people have to name the key")
     return PublicKey({name: named[name] for name in _KEPT if name in named}, key)

@@ -70,7 +70,6 @@ class TrustRule:
 
     KIND: ClassVar[str] = "trust"
     PREFIX: ClassVar[str] = "trust"
-    WORD: ClassVar[str] = "rule"
 
     issuer: str
     matches: tuple[Match, ...]

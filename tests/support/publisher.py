@@ -1,8 +1,12 @@
 """Whoever publishes keys at an address of their own: a real server on loopback, which may be hostile."""
 
 import json
+import socket
+import threading
+import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from tests.support.assertions import Signer
@@ -16,6 +20,7 @@ class Publisher:
 
     def __init__(self) -> None:
         self.port = 0
+        self.scheme = "http"
         self.keys: list[dict[str, Any]] = []
         self.metadata: dict[str, Any] = {}
         self.says: dict[str, Callable[[], Answer]] = {}
@@ -23,7 +28,7 @@ class Publisher:
 
     @property
     def issuer(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     @property
     def jwks_uri(self) -> str:
@@ -55,9 +60,96 @@ class Publisher:
 
 
 @contextmanager
-def publishing() -> Iterator[Publisher]:
-    """One that answers, until the block ends."""
+def publishing(certificate: tuple[Path, Path] | None = None) -> Iterator[Publisher]:
+    """One that answers, until the block ends; over TLS where it has a certificate."""
     publisher = Publisher()
-    with serving(publisher.answer) as server:
+    publisher.scheme = "https" if certificate else "http"
+    with serving(publisher.answer, certificate) as server:
         publisher.port, publisher.asked = server.port, server.asked
         yield publisher
+
+
+Raw = Callable[[socket.socket, threading.Event], None]
+"""Answers one connection, whose request was read, until it is done or the event is set."""
+
+
+@contextmanager
+def answering(raw: Raw) -> Iterator["Bare"]:
+    """A server on loopback that says bytes of its own, in a thread for each connection, until the block ends."""
+    bare = Bare(socket.create_server(("127.0.0.1", 0)))
+
+    def serve(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            bare.asked.append(connection.recv(65536))
+            raw(connection, bare.over)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = bare.listener.accept()
+                threading.Thread(target=serve, args=(connection,), daemon=True).start()
+
+    thread = threading.Thread(target=accept, daemon=True)
+    thread.start()
+    try:
+        yield bare
+    finally:
+        bare.over.set()
+        bare.listener.shutdown(socket.SHUT_RDWR)
+        bare.listener.close()
+        thread.join(10)
+
+
+class Bare:
+    """`asked`: what each connection began with. `sent`: bytes of bodies so far."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self.listener = listener
+        self.over = threading.Event()
+        self.asked: list[bytes] = []
+        self.sent = 0
+
+    @property
+    def internal(self) -> str:
+        return f"127.0.0.1:{self.listener.getsockname()[1]}"
+
+    @property
+    def jwks_uri(self) -> str:
+        return f"http://{self.internal}/keys"
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+
+
+def hangs(_: socket.socket, over: threading.Event) -> None:
+    """Takes the request and says nothing."""
+    over.wait(60)
+
+
+def drips(connection: socket.socket, over: threading.Event) -> None:
+    """A byte now and then, for ever."""
+    connection.sendall(HEAD + b"Content-Length: 1000000\r\n\r\n")
+    while not over.wait(0.05):
+        connection.sendall(b" ")
+
+
+def grows(connection: socket.socket, over: threading.Event) -> None:
+    """10 GB, and says so."""
+    connection.sendall(HEAD + b"Content-Length: 10000000000\r\n\r\n")
+    while not over.is_set():
+        connection.sendall(b" " * 65536)
+
+
+def grows_unsaid(connection: socket.socket, over: threading.Event) -> None:
+    """Chunk after chunk, without an end."""
+    connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+    while not over.is_set():
+        connection.sendall(b"10000\r\n" + b" " * 65536 + b"\r\n")
+
+
+def bombs(connection: socket.socket, over: threading.Event) -> None:
+    """64 MiB, of which as many KiB are sent."""
+    packer = zlib.compressobj(9, wbits=31)
+    body = b"".join(packer.compress(b" " * 2**20) for _ in range(64)) + packer.flush()
+    connection.sendall(HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    over.wait(5)
