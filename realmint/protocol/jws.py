@@ -18,7 +18,7 @@ from joserfc.jwk import ECKey, JWKRegistry, Key, OKPKey, RSAKey
 
 from realmint.protocol import base64url
 from realmint.protocol.base64url import encode as _b64encode
-from realmint.protocol.names import SIGNING_ALGORITHMS
+from realmint.protocol.names import OTHER_NAMES, SIGNING_ALGORITHMS
 from realmint.protocol.signatures import Check, checks
 from realmint.protocol.weak import is_weak_modulus
 
@@ -66,6 +66,7 @@ class Signer(Protocol):
 class Header(NamedTuple):
     """A protected header whose members may be looked at further (RFC 7515 section 4.1).
 
+    alg: by the one name that we know it under, whatever the member says (OTHER_NAMES).
     typ: in lower case, without `application/` (section 4.1.9); empty where there is none.
     """
 
@@ -204,9 +205,8 @@ def verification_key(jwk: object) -> VerificationKey:
     key = import_public(jwk)
     fitting = _fitting_algorithms(key)
     if "alg" in jwk:
-        # RFC 9864 names EdDSA over Ed25519 "Ed25519"; the key is the same.
-        alg = "EdDSA" if jwk["alg"] == "Ed25519" else jwk["alg"]
-        fitting &= {alg} if isinstance(alg, str) else set()
+        alg = jwk["alg"]
+        fitting &= {OTHER_NAMES.get(alg, alg)} if isinstance(alg, str) else set()
     if not fitting:
         raise JWSError("key")
     return VerificationKey(kid, frozenset(fitting), key.thumbprint(), checks(key.public_key))
@@ -263,7 +263,8 @@ def _header(head: bytes) -> Header:
     """A header that may be looked at further. Those of one key are the same, byte for byte, token after token."""
     members = MappingProxyType(parse_object(base64url.decode(head)))
     alg, kid, typ = members.get("alg"), members.get("kid"), members.get("typ", "")
-    if not isinstance(alg, str) or alg not in SIGNING_ALGORITHMS:
+    alg = OTHER_NAMES.get(alg, alg) if isinstance(alg, str) else None
+    if alg not in SIGNING_ALGORITHMS:
         raise JWSError("alg")
     if _REFUSED_HEADERS & members.keys():
         raise JWSError("header")

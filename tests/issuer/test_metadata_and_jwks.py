@@ -61,7 +61,7 @@ def test_128_the_issuer_is_the_same_at_every_address_and_is_the_one_that_was_ask
 def test_129_metadata_is_whole_and_cacheable(house: House) -> None:
     root = f"{BASE_URL}/oauth2/realms/root"
     methods = ["client_secret_basic", "client_secret_post", "private_key_jwt"]
-    algs = ["ES256", "RS256", "PS256", "ES384", "EdDSA"]
+    algs = ["ES256", "RS256", "PS256", "ES384", "EdDSA", "Ed25519"]
     expected = {
         "issuer": root,
         "authorization_endpoint": f"{root}/authorize",

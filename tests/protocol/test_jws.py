@@ -301,6 +301,15 @@ def test_an_rsa_key_without_alg_verifies_both_rsa_algorithms_and_ed25519_by_both
     assert verification_key({**generate("EdDSA").public_jwk, "alg": "Ed25519"}).algorithms == {"EdDSA"}
 
 
+@pytest.mark.rfc("9864", "2.2")
+def test_a_token_that_names_ed25519_is_one_of_eddsa_and_of_no_other_algorithm() -> None:
+    forge = Forge("EdDSA")
+    token = peek(forge.with_header(alg="Ed25519"))
+    assert (token.alg, token.header["alg"]) == ("EdDSA", "Ed25519")
+    assert verify(token, verification_key(dict(forge.material.public_jwk))).claims == forge.claims
+    assert refused(FORGE.with_header(alg="Ed25519")) == "alg"  # our key is P-256
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.one_of(st.text(), st.binary().map(lambda raw: raw.decode("latin-1")), st.tuples(*[st.binary()] * 3).map(
     lambda parts: ".".join(b64(part) for part in parts)
