@@ -33,6 +33,8 @@ MAX_KID = 128
 MIN_RSA_BITS = 2048  # RFC 7518 section 3.3
 _MODULUS_CHARS = (342, 1366)  # base64url of 2048 to 8192 bits
 
+_USES = ("sig", "jwt-svid")
+"""`use` of a key that verifies tokens: the second in a SPIFFE bundle (SPIFFE Trust Domain and Bundle, 4.2.2)."""
 _CURVES = {"P-256": "ES256", "P-384": "ES384", "Ed25519": "EdDSA"}
 PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 """Members of a JWK that nobody but its owner may see (RFC 7518 section 6)."""
@@ -200,7 +202,7 @@ def verification_key(jwk: object) -> VerificationKey:
     kid = jwk.get("kid")
     if not isinstance(kid, str) or not 0 < len(kid) <= MAX_KID:
         raise JWSError("key")
-    if jwk.get("use", "sig") != "sig" or "verify" not in _key_ops(jwk):
+    if jwk.get("use", "sig") not in _USES or "verify" not in _key_ops(jwk):
         raise JWSError("key")
     key = import_public(jwk)
     fitting = _fitting_algorithms(key)
