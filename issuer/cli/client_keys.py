@@ -40,7 +40,7 @@ def _add_add(commands: click.Group, runtime: Runtime) -> None:
     @click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
     @click.option("--jwks-uri", type=NAME, help="Where the client publishes its keys, in the place of FILE.")
     @click.option(
-        "--kid", type=NAME, help="What the client calls the key; without it the file's name, or the thumbprint."
+        "--kid", type=NAME, help="What the client calls the key; without it what the file calls it, or the thumbprint."
     )
     @click.option("--expires-in", type=Duration(), help="It ends after this time.")
     @click.option("--overlap", type=Duration(), help="The client's other keys end after this time.")

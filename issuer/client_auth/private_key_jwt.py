@@ -14,7 +14,7 @@ from issuer.outside.key_sources import KeysAt
 from issuer.request import AuthenticatedClient, Request
 from realmint.protocol.claims import ClaimError, check_times, numeric_date
 from realmint.protocol.jws import Unverified
-from realmint.protocol.names import CLIENT_AUTHENTICATION_TYP, JWT_TYP, SIGNING_ALGORITHMS
+from realmint.protocol.names import CLIENT_AUTHENTICATION_TYP, JWT_TYP, OTHER_NAMES, SIGNING_ALGORITHMS
 
 LEEWAY = 30
 """Seconds that a client's clock may differ from ours."""
@@ -34,7 +34,7 @@ class PrivateKeyJWT(Method):
     """
 
     NAME = "private_key_jwt"
-    METADATA: Mapping[str, Sequence[str]] = {"auth_signing_alg_values_supported": SIGNING_ALGORITHMS}
+    METADATA: Mapping[str, Sequence[str]] = {"auth_signing_alg_values_supported": (*SIGNING_ALGORITHMS, *OTHER_NAMES)}
     PROOFS = (PublicKey, PublicKeySet)
 
     def presented(self, request: Request) -> bool:

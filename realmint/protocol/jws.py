@@ -18,7 +18,7 @@ from joserfc.jwk import ECKey, JWKRegistry, Key, OKPKey, RSAKey
 
 from realmint.protocol import base64url
 from realmint.protocol.base64url import encode as _b64encode
-from realmint.protocol.names import SIGNING_ALGORITHMS
+from realmint.protocol.names import OTHER_NAMES, SIGNING_ALGORITHMS
 from realmint.protocol.signatures import Check, checks
 from realmint.protocol.weak import is_weak_modulus
 
@@ -35,6 +35,8 @@ MAX_KID = 128
 MIN_RSA_BITS = 2048  # RFC 7518 section 3.3
 _MODULUS_CHARS = (342, 1366)  # base64url of 2048 to 8192 bits
 
+_USES = ("sig", "jwt-svid")
+"""`use` of a key that verifies tokens: the second in a SPIFFE bundle (SPIFFE Trust Domain and Bundle, 4.2.2)."""
 _CURVES = {"P-256": "ES256", "P-384": "ES384", "Ed25519": "EdDSA"}
 PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 """Members of a JWK that nobody but its owner may see (RFC 7518 section 6)."""
@@ -70,6 +72,7 @@ class Signer(Protocol):
 class Header(NamedTuple):
     """A protected header whose members may be looked at further (RFC 7515 section 4.1).
 
+    alg: by the one name that we know it under, whatever the member says (OTHER_NAMES).
     typ: in lower case, without `application/` (section 4.1.9); empty where there is none.
     """
 
@@ -210,14 +213,13 @@ def verification_key(jwk: object) -> VerificationKey:
     kid = jwk.get("kid")
     if not isinstance(kid, str) or not 0 < len(kid) <= MAX_KID:
         raise JWSError("key")
-    if jwk.get("use", "sig") != "sig" or "verify" not in _key_ops(jwk):
+    if jwk.get("use", "sig") not in _USES or "verify" not in _key_ops(jwk):
         raise JWSError("key")
     key = import_public(jwk)
     fitting = _fitting_algorithms(key)
     if "alg" in jwk:
-        # RFC 9864 names EdDSA over Ed25519 "Ed25519"; the key is the same.
-        alg = "EdDSA" if jwk["alg"] == "Ed25519" else jwk["alg"]
-        fitting &= {alg} if isinstance(alg, str) else set()
+        alg = jwk["alg"]
+        fitting &= {OTHER_NAMES.get(alg, alg)} if isinstance(alg, str) else set()
     if not fitting:
         raise JWSError("key")
     return VerificationKey(kid, frozenset(fitting), key.thumbprint(), checks(key.public_key))
@@ -284,7 +286,8 @@ def _proof_header(head: bytes) -> Header:
 def _checked(head: bytes, refused: frozenset[str]) -> Header:
     members = MappingProxyType(parse_object(base64url.decode(head)))
     alg, kid, typ = members.get("alg"), members.get("kid"), members.get("typ", "")
-    if not isinstance(alg, str) or alg not in SIGNING_ALGORITHMS:
+    alg = OTHER_NAMES.get(alg, alg) if isinstance(alg, str) else None
+    if alg not in SIGNING_ALGORITHMS:
         raise JWSError("alg")
     if refused & members.keys():
         raise JWSError("header")

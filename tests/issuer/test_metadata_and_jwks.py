@@ -73,7 +73,7 @@ def test_129_metadata_is_whole_and_cacheable(house: House) -> None:
         "tls_client_auth",
         "self_signed_tls_client_auth",
     ]
-    algs = ["ES256", "RS256", "PS256", "ES384", "EdDSA"]
+    algs = ["ES256", "RS256", "PS256", "ES384", "EdDSA", "Ed25519"]
     expected = {
         "issuer": root,
         "authorization_endpoint": f"{root}/authorize",
