@@ -137,8 +137,8 @@ FLOORS: list[tuple[str, set[str], set[str]]] = [
          "realmint.transport", "realmint.upkeep", "issuer.log", "issuer.waiting", "issuer.credentials", "issuer.registry.bounded", "issuer.outside"},
         set(),
     ),
-    ("issuer.confirmations", {"realmint.protocol", "issuer.values", "issuer.tokens", "issuer.confirmations"}, set()),
-    ("issuer.client_auth", {"realmint.protocol", "keys", "issuer.values", "issuer.outside", "issuer.client_auth"}, {"authlib"}),
+    ("issuer.confirmations", {"realmint.protocol", "issuer.values", "issuer.waiting", "issuer.tokens", "issuer.confirmations"}, set()),
+    ("issuer.client_auth", {"realmint.protocol", "keys", "issuer.values", "issuer.waiting", "issuer.outside", "issuer.client_auth"}, {"authlib"}),
     ("issuer.tokens", {"realmint.protocol", "keys", "issuer.values", "issuer.tokens"}, set()),
     (
         "issuer.grants",

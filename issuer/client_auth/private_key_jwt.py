@@ -12,6 +12,7 @@ from issuer.credentials import Credential, PublicKey, PublicKeySet
 from issuer.credentials.public_key import fitting
 from issuer.outside.key_sources import KeysAt
 from issuer.request import AuthenticatedClient, Request
+from issuer.waiting import about_to_wait
 from realmint.protocol.claims import ClaimError, check_times, numeric_date
 from realmint.protocol.jws import Unverified
 from realmint.protocol.names import CLIENT_AUTHENTICATION_TYP, JWT_TYP, OTHER_NAMES, SIGNING_ALGORITHMS
@@ -53,6 +54,7 @@ class PrivateKeyJWT(Method):
             proving.refuse(directory, client_id, found.reason or "assertion_claims", now)
         try:
             _check(found.token, request.addresses.issuer, now)
+            about_to_wait()  # for the mark of its use: from here on nothing is to be computed twice
             client, credential = _signer(found.token, directory.find_client(client_id), directory, now)
             _use(found.token, client, directory)
         except NotProven as failed:

@@ -7,6 +7,7 @@ from issuer.confirmations.confirmation import Around, ConfirmationMethod
 from issuer.realms import Realm
 from issuer.refusals import DPOP_REQUIRED, invalid_dpop_proof, invalid_request, use_dpop_nonce
 from issuer.request import ClientRequest, Request
+from issuer.waiting import about_to_wait
 from realmint.protocol.dpop import Nonces, Proof, ProofError, check_proof, replay_key
 from realmint.protocol.names import DPOP
 
@@ -34,6 +35,7 @@ class DPoPBound(ConfirmationMethod):
         shown = asked.header(_HEADER)
         if shown is None:
             raise invalid_request("dpop_required", DPOP_REQUIRED)
+        about_to_wait()  # for the mark of its use: nothing is to be computed twice
         nonces = around.nonces() if asked.realm.dpop_nonce else None
         try:
             proof = _checked(asked, shown, None if nonces is None else partial(_accepts, nonces, asked.now))

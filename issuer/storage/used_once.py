@@ -25,8 +25,8 @@ def take(connection: Connection, marks: Sequence[Mark]) -> set[bytes]:
     # order, so that two who take the same never wait for each other.
     longest = {mark.digest: mark.until for mark in sorted(marks)}
     values = [{"digest": digest, "expires_at": until} for digest, until in longest.items()]
-    inserted = insert_into(connection, used_once).values(values).on_conflict_do_nothing().returning(used_once.c.digest)
-    return {bytes(digest) for digest in connection.scalars(inserted)}
+    inserted = insert_into(connection, used_once).on_conflict_do_nothing().returning(used_once.c.digest)
+    return {bytes(digest) for digest in connection.scalars(inserted, values)}
 
 
 def prune(connection: Connection, before: int, most: int) -> int:
