@@ -140,6 +140,7 @@ class IssuerServer(AuthorizationServer):
             "token_issued",
             realm=realm_path,
             client_id=authorization.client.client_id,
+            credential_id=authorization.credential_id,
             address=request.ours.address,
             jti=issued.token_id,
             kid=issued.kid,

@@ -17,7 +17,7 @@ class CertificateBound(ConfirmationMethod):
     MEMBER = "x5t#S256"
 
     def applies(self, request: ClientRequest) -> bool:
-        return request.client.bound_certificate or request.authenticated.method in CERTIFICATE_METHODS
+        return request.authenticated.client.bound_certificate or request.authenticated.method in CERTIFICATE_METHODS
 
     def bind(self, request: ClientRequest, around: Around) -> str:
         """Raises invalid_request without a certificate."""

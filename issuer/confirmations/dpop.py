@@ -27,7 +27,7 @@ class DPoPBound(ConfirmationMethod):
     TOKEN_TYPE = DPOP
 
     def applies(self, request: ClientRequest) -> bool:
-        return request.client.dpop or request.request.header(_HEADER) is not None
+        return request.authenticated.client.dpop or request.request.header(_HEADER) is not None
 
     def bind(self, request: ClientRequest, around: Around) -> str:
         """Raises invalid_request without a proof, invalid_dpop_proof, and use_dpop_nonce where the realm wants one."""
