@@ -124,6 +124,23 @@ def test_keys_are_found_where_the_issuer_says_or_where_the_rule_does(
     assert shown(issuer, token()).status_code == 401
 
 
+def test_the_bundle_of_a_trust_domain_is_fetched_as_that_specification_writes_it(
+    make_issuer: Callable[..., Issuer], publisher: Publisher
+) -> None:
+    issuer = make_issuer(INTERNAL_HOSTS=publisher.internal)
+    issuer.runtime.boot()
+    issuer.run(f"clients create {SPIFFE.client_id} {READER}")
+    issuer.run(f"clients trust add {SPIFFE.client_id} {SPIFFE.rule()} --jwks-uri {publisher.jwks_uri}")
+    signer, of_certificates = Signer("spire"), Signer("spire", kid="x")
+    publisher.keys = [
+        {**signer.public_jwk(), "use": "jwt-svid"},
+        {**of_certificates.public_jwk(), "use": "x509-svid", "x5c": ["MIIB"]},
+    ]
+    for each, status in ((signer, 200), (of_certificates, 401)):
+        token = SPIFFE.token(each, issuer.clock.now)
+        assert shown(issuer, token, client_id=SPIFFE.client_id).status_code == status
+
+
 def test_an_issuer_whose_metadata_names_another_is_believed_by_nobody(
     make_issuer: Callable[..., Issuer], publisher: Publisher
 ) -> None:
