@@ -200,6 +200,18 @@ def test_a_client_has_so_many_credentials_at_most(made: Issuer) -> None:
     assert add(made, Signer("svc", kid="more").public_jwk()).exit_code == 0
 
 
+@pytest.mark.parametrize("how", ["file", "address"])
+def test_an_overlap_ends_every_other_key_wherever_it_is(stored_issuer: Issuer, how: str) -> None:
+    key_client(stored_issuer)
+    stored_issuer.run("clients keys add svc --jwks-uri https://svc.example/jwks")
+    now = stored_issuer.clock.now
+    file = written(stored_issuer, Signer("svc", kid="new").public_jwk())
+    new = file if how == "file" else "--jwks-uri https://svc.example/new"
+    (added,) = stored_issuer.run(f"clients keys add svc {new} --overlap 1h")["keys"]
+    ends = {each["credential_id"]: each["expires_at"] for each in stored_issuer.run("clients keys list svc")}
+    assert (ends.pop(added["credential_id"]), list(ends.values())) == (None, [now + 3600] * 2)
+
+
 @pytest.mark.parametrize("line", ["add svc {file}", "add svc --jwks-uri https://svc.example/jwks", "revoke svc k1"])
 def test_a_rehearsal_writes_nothing(stored_issuer: Issuer, line: str) -> None:
     signer = key_client(stored_issuer)
@@ -247,6 +259,8 @@ def test_a_client_of_another_method_is_warned_about_and_one_of_this_has_no_secre
     warned = issuer.command(f"clients keys add svc {written(issuer, Signer('svc').public_jwk())}")
     assert (warned.exit_code, "--auth-method private_key_jwt" in warned.stderr) == (0, True)
     issuer.run("clients update svc --auth-method private_key_jwt")
+    warned = issuer.command("clients secrets add svc")
+    assert (warned.exit_code, "no use for a secret" in warned.stderr) == (0, True)
     issuer.clock.advance(2)
     assert issuer.token_response(made).status_code == 401
     assert "client_secret" not in issuer.run("clients create other --auth-method private_key_jwt")
