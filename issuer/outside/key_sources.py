@@ -117,20 +117,26 @@ class OutsideKeys:
         self._upkeep.close()
 
     def _source(self, at: KeysAt) -> KeySource:
+        """Raises KeysOutOfReach for an address that cannot be asked."""
         self._used.put(at, self._monotonic())
         found = self._sources.get(at, None)
         if found is None:
-            try:
-                reach = at.reach()
-            except ValueError:  # nobody registers such a one
-                raise KeysOutOfReach("keys_at_no_address", 60) from None
-            found = KeySource(
-                reach, self._transport, _POLICY, self._monotonic, _tell, clock=self._clock, landed=self._upkeep.wake
-            )
-            self._sources.put(at, found)
+            with self._lock:  # of a crowd that is the first to need it one makes it, so that one fetches
+                found = self._sources.get(at, None) or self._begin(at)
         if self._background and not self._upkeep.running:
             self._upkeep.start()
         return found
+
+    def _begin(self, at: KeysAt) -> KeySource:
+        try:
+            reach = at.reach()
+        except ValueError:  # nobody registers such a one
+            raise KeysOutOfReach("keys_at_no_address", 60) from None
+        made = KeySource(
+            reach, self._transport, _POLICY, self._monotonic, _tell, clock=self._clock, landed=self._upkeep.wake
+        )
+        self._sources.put(at, made)
+        return made
 
     @contextmanager
     def _waits(self, at: KeysAt) -> Iterator[None]:
