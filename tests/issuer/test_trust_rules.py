@@ -177,6 +177,25 @@ def test_70_a_rule_may_take_each_token_once(stored_issuer: Issuer, second_node: 
     assert shown(stored_issuer, fresh).status_code in (401, 429)
 
 
+def test_70_two_rules_that_take_a_token_once_take_it_once_between_them(issuer: Issuer) -> None:
+    issuer.run(f"clients create {GITHUB.client_id} {READER}")
+    first = GITHUB.trust(issuer, SIGNER, "--once")
+    issuer.clock.advance(1)
+    GITHUB.trust(issuer, SIGNER, "--once", rule=GITHUB.rule(repository_owner_id=None))
+    issuer.clock.advance(2)
+    token = GITHUB.token(SIGNER, issuer.clock.now)
+    assert [shown(issuer, token).status_code for _ in range(3)] == [200, 401, 401]
+    issuer.run(f"clients trust revoke {GITHUB.client_id} {first['credential_id']} --yes")
+    issuer.clock.advance(2)
+    assert shown(issuer, token).status_code == 401
+    assert shown(issuer, GITHUB.token(SIGNER, issuer.clock.now, jti="another")).status_code == 200
+    # Of another client it is another's to use.
+    issuer.run(f"clients create other {READER}")
+    file = written(issuer, SIGNER.public_jwk())
+    issuer.run(f"clients trust add other {GITHUB.rule()} --jwks {file} --once")
+    assert [shown(issuer, token, client_id="other").status_code for _ in range(2)] == [200, 401]
+
+
 @pytest.mark.parametrize("options", ["", "--auth-method workload_identity"])
 def test_a_rule_works_beside_a_secret_and_alone(issuer: Issuer, options: str) -> None:
     made = issuer.run(f"clients create {GITHUB.client_id} {options} {READER}")
