@@ -45,11 +45,12 @@ def add(
     *,
     expires_in: int | None = None,
     overlap: int | None = None,
+    others: Kinds = (),
     rehearse: bool = False,
 ) -> Added:
     """More credentials for a client, each of which ends after `expires_in` seconds and draws from a range of its own.
 
-    overlap: after so many seconds its others of the same kinds end. Raises RealmNotFound, ClientNotFound,
+    overlap: after so many seconds its others of the kinds `others` end. Raises RealmNotFound, ClientNotFound,
     ChangeRefused, KeysRefused.
     """
     with change(
@@ -62,7 +63,7 @@ def add(
         for credential in made:
             _store(it, client.id, credential)
         if overlap is not None:
-            mine, kinds = [each.credential_id for each in made], {proof.KIND for proof in proofs}
+            mine, kinds = [each.credential_id for each in made], {kind.KIND for kind in others}
             credential_store.expire_others(it.connection, client.id, it.now + overlap, mine, kinds)
         named = [each.credential_id for each in made]
         it.said = {"credential_id": named, "expires_at": expires_at, "overlap": overlap}

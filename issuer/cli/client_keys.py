@@ -40,10 +40,10 @@ def _add_add(commands: click.Group, runtime: Runtime) -> None:
     @click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
     @click.option("--jwks-uri", type=NAME, help="Where the client publishes its keys, in the place of FILE.")
     @click.option(
-        "--kid", type=NAME, help="What the client calls the key; without it what the file calls it, or the thumbprint."
+        "--kid", type=NAME, help="What the client calls the key; without it as FILE says, or else its thumbprint."
     )
     @click.option("--expires-in", type=Duration(), help="It ends after this time.")
-    @click.option("--overlap", type=Duration(), help="The client's other keys end after this time.")
+    @click.option("--overlap", type=Duration(), help="Its other keys, and where it publishes any, end after this time.")
     @options("realm", "json", "dry_run", "reason")
     def add(
         client_id: str, file: Path | None, jwks_uri: str | None, kid: str | None, realm_path: str, as_json: bool,
@@ -56,7 +56,7 @@ def _add_add(commands: click.Group, runtime: Runtime) -> None:
         runtime.prepare_change(dry_run)
         made = credentials.add(
             runtime.administration, realm_path, client_id, proofs, operator(reason),
-            expires_in=expires_in, overlap=overlap, rehearse=dry_run,
+            expires_in=expires_in, overlap=overlap, others=_KINDS, rehearse=dry_run,
         )  # fmt: skip
         if made.client.auth_method != PrivateKeyJWT.NAME:
             click.echo(

@@ -14,6 +14,7 @@ from issuer.cli.commands import Commands
 from issuer.cli.console import REHEARSED, NotShown, check_shown, outcome, print_fields, print_json, print_table, say
 from issuer.cli.exits import NOT_SHOWN, Exit, Refused
 from issuer.cli.options import NAME, Duration, confirm, operator, options
+from issuer.client_auth import takes_secrets
 from issuer.runtime import Runtime
 from issuer.secrets import Secret
 
@@ -49,6 +50,12 @@ def _add_add(commands: click.Group, runtime: Runtime) -> None:
             imported=imported, expires_in=expires_in, overlap=overlap, rehearse=dry_run,
         )  # fmt: skip
         assert made.stored is not None
+        if not takes_secrets(made.client.auth_method):
+            click.echo(
+                f"Warning: {client_id} authenticates with {made.client.auth_method}, which has no use for a secret;"
+                " see flask clients update --auth-method",
+                err=True,
+            )
         shown = {**shape(made.stored), **once(made, dry_run=dry_run)}
         with shown_once(made, realm_path):
             if as_json:

@@ -20,6 +20,8 @@ from issuer.request import AuthenticatedClient, Request
 from realmint.protocol.claims import numeric_date
 from realmint.protocol.jws import Unverified
 
+USE = "workload_identity"
+
 
 class WorkloadIdentity(Method):
     """A token of an outside issuer, which a rule of the client's says stands for it. Of use beside any other method.
@@ -84,7 +86,7 @@ def _judge(token: Unverified, client: Client | None, issuer: str, directory: Dir
         worked = True
         if not proving.signed_by_any(token, _keys(rule, token, directory)):
             reason = "trust_signature"
-        elif rule.once and not _first(credential, token, directory):
+        elif client is not None and rule.once and not _first(client, rule, token, directory):
             reason = "assertion_replayed"
         else:
             return _Judged(credential, "")
@@ -101,6 +103,7 @@ def _keys(rule: TrustRule, token: Unverified, directory: Directory) -> proving.K
     return proving.find_keys(directory, at, token)
 
 
-def _first(credential: Credential, token: Unverified, directory: Directory) -> bool:
+def _first(client: Client, rule: TrustRule, token: Unverified, directory: Directory) -> bool:
+    """Over all rules of the client about that issuer: where two let a token in, it is one token still."""
     until = math.ceil(numeric_date(token.claims, "exp")) + LEEWAY
-    return directory.use_first(credential.credential_id, 0, token.claims["jti"], until)
+    return directory.use_first(USE, client.id, f"{rule.issuer}\0{token.claims['jti']}", until)

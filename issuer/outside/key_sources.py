@@ -4,6 +4,7 @@ What is at hand is used at once. Who needs a fetch waits for it in a thread that
 time: an address that hangs never holds up those who need nothing from it.
 """
 
+import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -12,15 +13,16 @@ from urllib.parse import urlsplit
 
 from issuer import log
 from issuer.credentials import TrustRule
+from issuer.credentials.public_key import svid_keys
 from issuer.registry.bounded import Bounded
 from issuer.waiting import about_to_wait
 from realmint.bearer import InvalidToken, Unavailable
 from realmint.key_policy import KeyPolicy
 from realmint.key_source import KeySource
-from realmint.messages import Transport
+from realmint.messages import Request, Response, Transport
 from realmint.protocol import Clock, Monotonic
 from realmint.protocol.fork import in_forked_child
-from realmint.protocol.jws import Unverified, VerificationKey
+from realmint.protocol.jws import JWSError, Unverified, VerificationKey, parse_object
 from realmint.reach import Reach
 from realmint.upkeep import Upkeep
 
@@ -68,7 +70,7 @@ class OutsideKeys:
     """
 
     def __init__(self, transport: Transport, clock: Clock, monotonic: Monotonic, *, background: bool) -> None:
-        self._transport = transport
+        self._transport = _reading_bundles(transport)
         self._clock = clock
         self._monotonic = monotonic
         self._background = background
@@ -135,20 +137,26 @@ class OutsideKeys:
         self._upkeep.close()
 
     def _source(self, at: KeysAt) -> KeySource:
+        """Raises KeysOutOfReach for an address that cannot be asked."""
         self._used.put(at, self._monotonic())
         found = self._sources.get(at, None)
         if found is None:
-            try:
-                reach = at.reach()
-            except ValueError:  # nobody registers such a one
-                raise KeysOutOfReach("keys_at_no_address", 60) from None
-            found = KeySource(
-                reach, self._transport, _POLICY, self._monotonic, _tell, clock=self._clock, landed=self._upkeep.wake
-            )
-            self._sources.put(at, found)
+            with self._lock:  # of a crowd that is the first to need it one makes it, so that one fetches
+                found = self._sources.get(at, None) or self._begin(at)
         if self._background and not self._upkeep.running:
             self._upkeep.start()
         return found
+
+    def _begin(self, at: KeysAt) -> KeySource:
+        try:
+            reach = at.reach()
+        except ValueError:  # nobody registers such a one
+            raise KeysOutOfReach("keys_at_no_address", 60) from None
+        made = KeySource(
+            reach, self._transport, _POLICY, self._monotonic, _tell, clock=self._clock, landed=self._upkeep.wake
+        )
+        self._sources.put(at, made)
+        return made
 
     @contextmanager
     def _waits(self, at: KeysAt) -> Iterator[None]:
@@ -176,6 +184,22 @@ class OutsideKeys:
             if now - self._used.get(at, float("-inf")) < IN_USE:
                 due = min(due, source.upkeep())
         return due
+
+
+def _reading_bundles(transport: Transport) -> Transport:
+    """The same, where the bundle of a SPIFFE trust domain is a set of keys to verify with."""
+
+    def send(request: Request) -> Response:
+        answer = transport(request)
+        if b"-svid" not in answer.body:
+            return answer
+        try:
+            document = svid_keys(parse_object(answer.body))
+        except JWSError:  # no set of keys at all, as whoever reads it will find
+            return answer
+        return answer._replace(body=json.dumps(document).encode())
+
+    return send
 
 
 def _tell(name: str, fields: Mapping[str, Any]) -> None:

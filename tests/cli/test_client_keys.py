@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from tests.support.assertions import READER, Signer, add_key, ask, key_client, written
 from tests.support.client_keys import ALGORITHMS, MADE, OPENSSH, PEM, SPKI, another, pem, private_jwk
+from tests.support.clock import FakeClock
 from tests.support.forge import b64
 from tests.support.issuer import Issuer
 from tests.support.stored import everything
@@ -29,14 +30,26 @@ def made(issuer: Issuer) -> Issuer:
     return issuer
 
 
-def add(issuer: Issuer, document: Any, options: str = "") -> Any:
-    return issuer.command(f"clients keys add svc {written(issuer, document)} {options} --json")
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Issuer]:
+    """With one client, to which nothing is ever added, and others of the tests' own."""
+    issuer = Issuer(tmp_path_factory.mktemp("desk"), FakeClock())
+    issuer.runtime.boot()
+    issuer.run(f"clients create svc --auth-method private_key_jwt {READER}")
+    yield issuer
+    issuer.runtime.close()
+
+
+def add(issuer: Issuer, document: Any, options: str = "", name: str = "svc") -> Any:
+    return issuer.command(f"clients keys add {name} {written(issuer, document)} {options} --json")
 
 
 @pytest.mark.parametrize("alg", ALGORITHMS)
 @pytest.mark.parametrize("how", ["jwk", "pem", "set", "jwk_with_more"])
-def test_a_public_key_is_taken_in_every_form_that_one_has(made: Issuer, alg: str, how: str) -> None:
-    signer = Signer("svc", alg, native=MADE[alg])
+def test_a_public_key_is_taken_in_every_form_that_one_has(desk: Issuer, alg: str, how: str) -> None:
+    name = f"{alg}-{how}"
+    desk.run(f"clients create {name} --auth-method private_key_jwt {READER}")
+    signer = Signer(name, alg, native=MADE[alg])
     public = signer.public_jwk()
     document = {
         "jwk": public,
@@ -44,15 +57,15 @@ def test_a_public_key_is_taken_in_every_form_that_one_has(made: Issuer, alg: str
         "jwk_with_more": public | {"use": "sig", "key_ops": ["verify"], "x5t": "abc", "note": 1},
         "pem": MADE[alg].public_key().public_bytes(PEM, SPKI),
     }[how]
-    result = add(made, document, "--kid k1" if how == "pem" else "")
+    result = add(desk, document, "--kid k1" if how == "pem" else "", name)
     assert (result.exit_code, result.stderr) == (0, "")
     printed = json.loads(result.stdout)
     assert set(printed) >= {"changed", "realm", "client_id", "keys"}
     (key,) = printed["keys"]
     assert set(key) == SHAPE
     assert (key["kid"], alg in key["alg"].split(), key["expires_at"]) == ("k1", True, None)
-    assert made.run("clients keys list svc") == [key]
-    assert ask(made, signer.assertion(made.clock.now)).status_code == 200
+    assert desk.run(f"clients keys list {name}") == [key]
+    assert ask(desk, signer.assertion(desk.clock.now)).status_code == 200
 
 
 def test_a_certificate_is_taken_for_its_key(made: Issuer, tmp_path: Path) -> None:
@@ -153,10 +166,10 @@ def other_curve(curve: Any, name: str) -> Any:
 
 
 @pytest.mark.parametrize("name", refused())
-def test_84_what_nobody_should_be_trusted_by_is_refused_and_not_quoted(made: Issuer, name: str) -> None:
+def test_84_what_nobody_should_be_trusted_by_is_refused_and_not_quoted(desk: Issuer, name: str) -> None:
     document = refused()[name]
-    before = everything(made.runtime.database)
-    result = add(made, document)
+    before = everything(desk.runtime.database)
+    result = add(desk, document)
     assert result.exit_code == 2, result.output
     said = json.loads(result.stdout or result.stderr)
     assert {"error", "message"} <= set(said)
@@ -164,7 +177,7 @@ def test_84_what_nobody_should_be_trusted_by_is_refused_and_not_quoted(made: Iss
     for member in ("d", "p", "q", "x", "n", "k"):
         value = document.get(member) if isinstance(document, dict) else None
         assert not (isinstance(value, str) and len(value) > 9 and value in result.output)
-    assert everything(made.runtime.database) == before
+    assert everything(desk.runtime.database) == before
 
 
 def test_84_a_file_that_never_ends_or_is_none_is_refused_at_once(made: Issuer, tmp_path: Path) -> None:
@@ -198,6 +211,18 @@ def test_a_client_has_so_many_credentials_at_most(made: Issuer) -> None:
     assert add(made, Signer("svc", kid="more").public_jwk()).exit_code == 2
     made.run("clients keys revoke svc 0-0 --yes")
     assert add(made, Signer("svc", kid="more").public_jwk()).exit_code == 0
+
+
+@pytest.mark.parametrize("how", ["file", "address"])
+def test_an_overlap_ends_every_other_key_wherever_it_is(stored_issuer: Issuer, how: str) -> None:
+    key_client(stored_issuer)
+    stored_issuer.run("clients keys add svc --jwks-uri https://svc.example/jwks")
+    now = stored_issuer.clock.now
+    file = written(stored_issuer, Signer("svc", kid="new").public_jwk())
+    new = file if how == "file" else "--jwks-uri https://svc.example/new"
+    (added,) = stored_issuer.run(f"clients keys add svc {new} --overlap 1h")["keys"]
+    ends = {each["credential_id"]: each["expires_at"] for each in stored_issuer.run("clients keys list svc")}
+    assert (ends.pop(added["credential_id"]), list(ends.values())) == (None, [now + 3600] * 2)
 
 
 @pytest.mark.parametrize("line", ["add svc {file}", "add svc --jwks-uri https://svc.example/jwks", "revoke svc k1"])
@@ -247,6 +272,8 @@ def test_a_client_of_another_method_is_warned_about_and_one_of_this_has_no_secre
     warned = issuer.command(f"clients keys add svc {written(issuer, Signer('svc').public_jwk())}")
     assert (warned.exit_code, "--auth-method private_key_jwt" in warned.stderr) == (0, True)
     issuer.run("clients update svc --auth-method private_key_jwt")
+    warned = issuer.command("clients secrets add svc")
+    assert (warned.exit_code, "no use for a secret" in warned.stderr) == (0, True)
     issuer.clock.advance(2)
     assert issuer.token_response(made).status_code == 401
     assert "client_secret" not in issuer.run("clients create other --auth-method private_key_jwt")

@@ -1,12 +1,14 @@
 """flask clients trust: rules that are registered, refused, ended and explained."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.support.assertions import READER, Signer, written
 from tests.support.client_keys import CURVED, PEM, SPKI
+from tests.support.clock import FakeClock
 from tests.support.issuer import Issuer
 from tests.support.stored import everything
 from tests.support.workloads import AUDIENCE, PLATFORMS
@@ -25,6 +27,16 @@ def made(issuer: Issuer) -> Issuer:
     """With one client, which trusts nobody."""
     issuer.run(f"clients create svc --auth-method workload_identity {READER}")
     return issuer
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Issuer]:
+    """With one client, to which nothing is ever added."""
+    issuer = Issuer(tmp_path_factory.mktemp("desk"), FakeClock())
+    issuer.runtime.boot()
+    issuer.run(f"clients create svc --auth-method workload_identity {READER}")
+    yield issuer
+    issuer.runtime.close()
 
 
 def test_a_rule_is_printed_listed_and_revoked(stored_issuer: Issuer) -> None:
@@ -74,16 +86,16 @@ def test_a_rule_is_printed_listed_and_revoked(stored_issuer: Issuer) -> None:
      f"--issuer '' {HERE} --jwks {{file}}", f"{CI} " + " ".join(f"--match c{n}=x" for n in range(21)),
      f"--issuer https://{'x' * 1100}.example {HERE}", f"{CI} --match sub={'x' * 1001}"],
 )  # fmt: skip
-def test_a_rule_that_could_not_work_or_lets_too_many_in_is_refused(made: Issuer, options: str) -> None:
+def test_a_rule_that_could_not_work_or_lets_too_many_in_is_refused(desk: Issuer, options: str) -> None:
     jwk = SIGNER.public_jwk()
     documents = {
         "file": jwk, "private": SIGNER.public_jwk(d="AAAA"), "twice": {"keys": [jwk, jwk]}, "empty": {"keys": []},
     }  # fmt: skip
-    files = {name: written(made, document, name) for name, document in documents.items()}
-    before = everything(made.runtime.database)
-    result = made.command(f"clients trust add svc {options.format(**files)} --json")
+    files = {name: written(desk, document, name) for name, document in documents.items()}
+    before = everything(desk.runtime.database)
+    result = desk.command(f"clients trust add svc {options.format(**files)} --json")
     assert result.exit_code == 2, result.output
-    assert everything(made.runtime.database) == before
+    assert everything(desk.runtime.database) == before
 
 
 @pytest.mark.parametrize(
@@ -164,8 +176,8 @@ def test_an_explanation_goes_rule_by_rule_and_claim_by_claim(made: Issuer) -> No
 
 
 @pytest.mark.parametrize("text", ["", "a.b.c", "x" * 9000, "\ufeff", "a b c", "{}"])
-def test_what_is_no_token_is_said_to_be_none(made: Issuer, text: str) -> None:
-    result = made.command("clients trust explain svc - --json", text)
+def test_what_is_no_token_is_said_to_be_none(desk: Issuer, text: str) -> None:
+    result = desk.command("clients trust explain svc - --json", text)
     assert result.exit_code in (1, 2), result.output
     assert "Traceback" not in result.output
 
@@ -183,5 +195,5 @@ def test_an_explanation_shows_claims_so_that_no_terminal_is_driven_by_them(made:
 @pytest.mark.parametrize(
     "line", ["explain nobody -", "explain svc - --realm /nowhere", "list nobody", "revoke svc x --yes"]
 )
-def test_what_is_not_there_is_not_found(made: Issuer, line: str) -> None:
-    assert made.command(f"clients trust {line}", "a.b.c").exit_code == 4
+def test_what_is_not_there_is_not_found(desk: Issuer, line: str) -> None:
+    assert desk.command(f"clients trust {line}", "a.b.c").exit_code == 4

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 
 import pytest
 from sqlalchemy import func, select
@@ -100,13 +101,9 @@ def test_72_what_is_refused_uses_no_name_up(stored_issuer: Issuer) -> None:
     assert taken(stored_issuer) == 1
 
 
-@pytest.mark.parametrize("life", [5, 60, 300])
-@pytest.mark.parametrize("early", [2, 1, 0, -1])
-def test_73_a_replay_is_refused_up_to_the_last_second_at_which_anybody_would_take_it(
-    issuer: Issuer, life: int, early: int
-) -> None:
-    signer, began = key_client(issuer), issuer.clock.now
-    for fraction in (0, 0.5):
+def test_73_a_replay_is_refused_up_to_the_last_second_at_which_anybody_would_take_it(issuer: Issuer) -> None:
+    signer = key_client(issuer)
+    for life, early, fraction in product([5, 300], [2, 1, 0, -1], [0, 0.5]):
         sent = signer.assertion(issuer.clock.now, exp=issuer.clock.now + life + fraction)
         assert ask(issuer, sent).status_code == 200
         fresh = signer.assertion(issuer.clock.now, exp=issuer.clock.now + life + fraction)
@@ -116,25 +113,22 @@ def test_73_a_replay_is_refused_up_to_the_last_second_at_which_anybody_would_tak
             assert ask(issuer, signer.assertion(issuer.clock.now)).status_code == 200
         assert_refused(ask(issuer, sent), "invalid_client")
         assert ask(issuer, fresh).status_code == (200 if early > 0 or (early == 0 and fraction) else 401)
-    assert issuer.clock.now > began
+        issuer.clock.advance(60)
 
 
-@pytest.mark.parametrize("leap", [3600, 86400])
-@pytest.mark.parametrize("back", [True, False])
-def test_73_a_clock_that_leaps_ahead_and_back_takes_no_replay(
-    stored_issuer: Issuer, second_node: Issuer, leap: int, back: bool
-) -> None:
+def test_73_a_clock_that_leaps_ahead_and_back_takes_no_replay(stored_issuer: Issuer, second_node: Issuer) -> None:
     signer, clock = key_client(stored_issuer), stored_issuer.clock
-    sent = signer.assertion(clock.now, exp=clock.now + 300)
-    assert ask(stored_issuer, sent).status_code == 200
-    clock.step(leap)
-    for node in (stored_issuer, second_node):  # traffic, which prunes
-        for _ in range(5):
-            assert ask(node, signer.assertion(clock.now)).status_code == 200
-    if back:
-        clock.step(-leap)
-    for node in (stored_issuer, second_node):
-        assert_refused(ask(node, sent), "invalid_client")
+    nodes = (stored_issuer, second_node)
+    for leap, back in ((3600, True), (86400, True), (3600, False)):
+        sent = signer.assertion(clock.now, exp=clock.now + 300)
+        assert ask(stored_issuer, sent).status_code == 200
+        clock.step(leap)
+        for node in nodes:  # traffic, which prunes
+            for _ in range(5):
+                assert ask(node, signer.assertion(clock.now)).status_code == 200
+        clock.step(-leap if back else 0)
+        for node in nodes:
+            assert_refused(ask(node, sent), "invalid_client")
 
 
 def test_79_a_key_ends_at_its_end_on_every_node(stored_issuer: Issuer, second_node: Issuer) -> None:

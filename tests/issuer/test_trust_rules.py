@@ -124,6 +124,23 @@ def test_keys_are_found_where_the_issuer_says_or_where_the_rule_does(
     assert shown(issuer, token()).status_code == 401
 
 
+def test_the_bundle_of_a_trust_domain_is_fetched_as_that_specification_writes_it(
+    make_issuer: Callable[..., Issuer], publisher: Publisher
+) -> None:
+    issuer = make_issuer(INTERNAL_HOSTS=publisher.internal)
+    issuer.runtime.boot()
+    issuer.run(f"clients create {SPIFFE.client_id} {READER}")
+    issuer.run(f"clients trust add {SPIFFE.client_id} {SPIFFE.rule()} --jwks-uri {publisher.jwks_uri}")
+    signer, of_certificates = Signer("spire"), Signer("spire", kid="x")
+    publisher.keys = [
+        {**signer.public_jwk(), "use": "jwt-svid"},
+        {**of_certificates.public_jwk(), "use": "x509-svid", "x5c": ["MIIB"]},
+    ]
+    for each, status in ((signer, 200), (of_certificates, 401)):
+        token = SPIFFE.token(each, issuer.clock.now)
+        assert shown(issuer, token, client_id=SPIFFE.client_id).status_code == status
+
+
 def test_an_issuer_whose_metadata_names_another_is_believed_by_nobody(
     make_issuer: Callable[..., Issuer], publisher: Publisher
 ) -> None:
@@ -158,6 +175,25 @@ def test_70_a_rule_may_take_each_token_once(stored_issuer: Issuer, second_node: 
         assert stored_issuer.command(f"clients trust explain {GITHUB.client_id}", fresh).exit_code == 0
     assert shown(stored_issuer, fresh).status_code == 200
     assert shown(stored_issuer, fresh).status_code in (401, 429)
+
+
+def test_70_two_rules_that_take_a_token_once_take_it_once_between_them(issuer: Issuer) -> None:
+    issuer.run(f"clients create {GITHUB.client_id} {READER}")
+    first = GITHUB.trust(issuer, SIGNER, "--once")
+    issuer.clock.advance(1)
+    GITHUB.trust(issuer, SIGNER, "--once", rule=GITHUB.rule(repository_owner_id=None))
+    issuer.clock.advance(2)
+    token = GITHUB.token(SIGNER, issuer.clock.now)
+    assert [shown(issuer, token).status_code for _ in range(3)] == [200, 401, 401]
+    issuer.run(f"clients trust revoke {GITHUB.client_id} {first['credential_id']} --yes")
+    issuer.clock.advance(2)
+    assert shown(issuer, token).status_code == 401
+    assert shown(issuer, GITHUB.token(SIGNER, issuer.clock.now, jti="another")).status_code == 200
+    # Of another client it is another's to use.
+    issuer.run(f"clients create other {READER}")
+    file = written(issuer, SIGNER.public_jwk())
+    issuer.run(f"clients trust add other {GITHUB.rule()} --jwks {file} --once")
+    assert [shown(issuer, token, client_id="other").status_code for _ in range(2)] == [200, 401]
 
 
 @pytest.mark.parametrize("options", ["", "--auth-method workload_identity"])

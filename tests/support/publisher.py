@@ -47,11 +47,15 @@ class Publisher:
     def publish(self, *signers: Signer) -> None:
         self.keys = [signer.public_jwk(use="sig") for signer in signers]
 
+    def key_set(self) -> Answer:
+        return 200, {"Content-Type": "application/json"}, json.dumps({"keys": self.keys}).encode()
+
     def answer(self, asked: Asked) -> Answer:
         if asked.target in self.says:
             return self.says[asked.target]()
+        if asked.target == "/keys":
+            return self.key_set()
         documents = {
-            "/keys": {"keys": self.keys},
             "/.well-known/openid-configuration": {"issuer": self.issuer, "jwks_uri": self.jwks_uri, **self.metadata},
         }
         if asked.target not in documents:
