@@ -34,10 +34,12 @@ class Arrival(Protocol):
 class OfEnviron:
     """A request in WSGI (PEP 3333). No header of a caller gets a name without HTTP_, or with a dot."""
 
-    __slots__ = ("_environ",)
+    __slots__ = ("_encoding", "_environ")
 
-    def __init__(self, environ: Mapping[str, Any]) -> None:
+    def __init__(self, environ: Mapping[str, Any], encoding: str = "latin-1") -> None:
+        """encoding: by which the texts of its paths become what was sent."""
         self._environ = environ
+        self._encoding = encoding
 
     def method(self) -> str:
         return str(self._environ["REQUEST_METHOD"])
@@ -46,7 +48,7 @@ class OfEnviron:
         target = target_of(self._environ)
         if target is None:
             told = str(self._environ.get("SCRIPT_NAME", "")) + str(self._environ.get("PATH_INFO", ""))
-            return quote(told.encode("latin-1", "replace"), _PATH_CHARACTERS)
+            return quote(told.encode(self._encoding, "replace"), _PATH_CHARACTERS)
         if not target.startswith("/") and "://" in target:  # absolute-form (RFC 9112 section 3.2.2)
             target = "/" + target.partition("://")[2].partition("/")[2]
         return target.partition("?")[0]

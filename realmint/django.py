@@ -149,7 +149,8 @@ async def _aadmit(gate: Gate, request: HttpRequest, need: Need) -> None:
 
 def _arrival(request: HttpRequest) -> Arrival:
     scope = getattr(request, "scope", None)
-    return OfEnviron(request.META) if scope is None else OfScope(scope)
+    # Django writes its own paths over those of PEP 3333.
+    return OfEnviron(request.META, "utf-8") if scope is None else OfScope(scope)
 
 
 def _held(request: HttpRequest) -> dict[Gate, Held]:
