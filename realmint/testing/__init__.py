@@ -13,7 +13,7 @@ prover.headers("GET", "https://orders.example/orders", bound)
 
 `fake_issuer` (FakeIssuer) with `signing` (its keys, certificates), `served` (on loopback) and `assertions` (a client
 with a key), `prover` (DPoP), `clock`, `caller` (as_caller), `guarded` (assert_guarded) with `hostile` (what it fires)
-and `hostile_proofs` (to whoever takes bound tokens); `pytest_plugin`: the fixture `fake_issuer`.
+and `hostile_proofs` (with tokens that are bound); `pytest_plugin`: the fixture `fake_issuer`.
 """
 
 from realmint.testing.caller import as_caller

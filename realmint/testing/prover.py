@@ -24,6 +24,10 @@ class Prover:
         self.jkt = self.key.kid
         self._clock = clock
 
+    def now(self) -> int:
+        """Seconds since the epoch, by its clock."""
+        return self._clock()
+
     @property
     def header(self) -> dict[str, Any]:
         """That of a good proof."""

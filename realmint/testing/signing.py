@@ -69,6 +69,11 @@ def client_certificate(name: str = "test-client") -> bytes:
     return builder.sign(key, SHA256()).public_bytes(serialization.Encoding.DER)
 
 
+def pem_of(certificate: bytes) -> str:
+    """A certificate as text."""
+    return x509.load_der_x509_certificate(certificate).public_bytes(serialization.Encoding.PEM).decode("ascii")
+
+
 def _pem(key: Any) -> bytes:
     plain = serialization.NoEncryption()
     return bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain))
