@@ -22,5 +22,5 @@ class Presented:
     method: str = ""
     url: str = field(default="", repr=False)
     certificate: bytes | None = field(default=None, repr=False)
-    proven: tuple[str, str] | None = field(default=None, init=False, repr=False, compare=False)
-    """The token for which a proof was found good and used up, and the thumbprint of its key."""
+    proven: tuple[object, str, str] | None = field(default=None, init=False, repr=False, compare=False)
+    """Who found its proof good and used it up, for which token, and the thumbprint of its key."""

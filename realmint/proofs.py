@@ -66,7 +66,7 @@ class Proofs:
         jkt = check_shown(accepted.claims, presented, dpop=policy is not None, required=False)
         if jkt is None or policy is None:
             return None
-        if presented.proven is not None and presented.proven == (token, jkt):
+        if presented.proven == (self, token, jkt):
             return None
         now, nonces = self._clock(), self._nonces
         try:
@@ -108,7 +108,7 @@ class Proofs:
     def _once(self, first: bool, presented: Presented, token: str, proof: Proof) -> None:
         if not first:
             raise InvalidProof("proof_replayed")
-        presented.proven = (token, proof.jkt)
+        presented.proven = (self, token, proof.jkt)
 
     def _failed(self, fault: Exception) -> Unavailable:
         reason = "replays_full" if isinstance(fault, ReplaysFull) else "replays_failed"

@@ -94,6 +94,9 @@ class ResourceServer:
             raise ValueError(
                 "issuers=[IssuerRule(...), ...] stands in place of issuer and audience, and holds one or more"
             )
+        for name, policy, parts in (("dpop", dpop, "nonces"), ("certificates", certificates, "of")):
+            if policy is not None and not hasattr(policy, parts):
+                raise ValueError(f"{name} must be {'DPoPPolicy' if name == 'dpop' else 'ClientCertificates'}(...)")
         self.issuers = tuple(rule.issuer for rule in issuers)
         self.issuer = self.issuers[0]
         self.audience = tuple(dict.fromkeys(value for rule in issuers for value in rule.audiences()))

@@ -29,7 +29,7 @@ _PRUNE = "DELETE FROM marks WHERE key IN (SELECT key FROM marks WHERE until < ? 
 class SQLiteReplays:
     """A replay store in the file `path`, for any number of threads and processes of one machine, and across a fork.
 
-    wait: seconds for which a call waits while others write. max_bytes: of the file, about 8,000 marks for each million;
+    wait: seconds for which a call waits while others write. max_bytes: of the file, 10,000 marks for each million;
     when it is full, a call fails, and nothing is forgotten. The file is made with the first mark, for this user alone;
     its folder has to be there, on a disk of this machine. After a power failure the last marks may be missing.
 

@@ -6,6 +6,9 @@ from functools import partial
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
 
 from realmint import (
     DPoPPolicy,
@@ -271,6 +274,14 @@ def test_105_a_proof_counts_once_and_within_one_request_as_often_as_it_is_looked
     assert said(api, other, shown, asynchronous=asynchronous) == "proof_ath"
 
 
+def test_what_one_api_found_good_another_looks_at_itself(make: Make, issuer: FakeIssuer, holder: Holder) -> None:
+    token = issuer.issue(audience=AUDIENCE, bound_to=holder)
+    shown = with_proof(holder.proof("GET", URL, token))
+    assert said(make(), token, shown) is None
+    assert said(make(dpop=DPoPPolicy(nonce=b"n" * 32)), token, shown) == "proof_nonce"
+    assert said(make(dpop=None), token, shown) == "cnf"
+
+
 def test_105_a_proof_counts_once_to_the_last_second(api: ResourceServer, issuer: FakeIssuer, holder: Holder) -> None:
     token = issuer.issue(audience=AUDIENCE, bound_to=holder)
     proof = holder.proof("GET", URL, token, iat=issuer.clock.now + 30)
@@ -479,8 +490,52 @@ def test_a_policy_that_would_skip_a_check_is_none(options: dict[str, Any]) -> No
 def test_no_repr_shows_a_proof_a_certificate_or_a_secret(holder: Holder) -> None:
     proof = holder.proof("GET", URL)
     shown = with_proof(proof, certificate=CERTIFICATE)
-    shown.proven = ("the-token", holder.jkt)
+    shown.proven = (None, "the-token", holder.jkt)
     for text in (repr(shown), repr(DPoPPolicy(nonce=b"secret-" * 5))):
         assert not {proof, "the-token", holder.jkt} & set(text.split("'"))
         assert "secret-" not in text
         assert repr(CERTIFICATE) not in text
+
+
+@pytest.mark.parametrize("option", ["dpop", "certificates"])
+@pytest.mark.parametrize("value", [True, "required", {}, ("ES256",)], ids=repr)
+def test_what_is_no_policy_is_refused_at_the_start(make: Make, option: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"{option} must be"):
+        make(**{option: value})
+
+
+@given(
+    st.lists(st.text(max_size=80) | st.just("a.b.c"), max_size=3),
+    st.text(max_size=20),
+    st.text(max_size=60),
+    st.binary(max_size=40),
+)
+@examples(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_161_whatever_a_request_shows_is_refused_as_a_token_is(
+    api: ResourceServer, issuer: FakeIssuer, proofs: list[str], method: str, url: str, certificate: bytes
+) -> None:
+    prover = issuer.prover()
+    for token in (
+        issuer.issue(audience=AUDIENCE, bound_to=prover),
+        issuer.issue(audience=AUDIENCE, bound_to=(prover, CERTIFICATE)),
+    ):
+        for scheme in ("DPoP", "Bearer", method):
+            assert said(api, token, Presented(scheme, proofs, method, url, certificate)) is not None
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=50),
+        lambda one: (
+            st.lists(one, max_size=3)
+            | st.dictionaries(st.sampled_from(["jkt", "x5t#S256", "x"]) | st.text(max_size=5), one, max_size=3)
+        ),
+    )
+)
+@examples(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_161_whatever_a_cnf_says_is_met_by_its_own_proof_or_by_nothing(
+    api: ResourceServer, issuer: FakeIssuer, holder: Holder, cnf: Any
+) -> None:
+    token = issuer.keys[0].token(issuer.header(), {**issuer.claims(audience=AUDIENCE, scope=""), "cnf": cnf})
+    shown = with_proof(holder.proof("GET", URL, token), certificate=CERTIFICATE)
+    assert {said(api, token), said(api, token, shown), said(api, token, Presented())} <= {"cnf", "unbound", "malformed"}
