@@ -12,10 +12,10 @@ else:
     print(token.client_id, token.scopes, token.expires_at, token.realm)
 
 What the RFCs say is in `protocol`. What decides, without I/O, lock or clock: `bearer` (RFC 6750: the header, refusals),
-`schemes` (which are taken), `decision` (a token) by `rules`, `confirmation` (what it is bound to, and whether that is
-`presented`); `key_cache` (an issuer's keys: `key_fetches`, how they are had, by `key_policy`; `key_set`, one answer;
-`probing`, what unknown names may cause), `metadata`, `issuer_clock`, `status_cache` (what is held of an issuer) and
-`status_reading` (a list as it is sent), `reach` (where it is), in the words of `messages` (HTTP) and `fetching`;
+`schemes` (which are taken), `decision` (an `access_token`) by `rules`, `confirmation` (what it is bound to, and whether
+that is `presented`); `key_cache` (an issuer's keys: `key_fetches`, how they are had, by `key_policy`; `key_set`, one
+answer; `probing`, what unknown names may cause), `metadata`, `issuer_clock`, `status_cache` (what is held of an issuer)
+and `status_reading` (a list as it is sent), `reach` (where it is), in the words of `messages` (HTTP) and `fetching`;
 `protected_resource` (RFC 9728). What does: `resource_server` (the door) with an `issuer_rule` for each issuer, `engine`
 (what a decision needs), `token_cache`; `key_source` and `status_source` by `single_flight` (threads, event loops) and
 `upkeep` (ahead of them), `proofs` (DPoP, RFC 9449) by `dpop_policy`, each used once (`replays`, `sqlite_replays`),
@@ -31,6 +31,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from realmint.access_token import AccessToken
     from realmint.bearer import (
         InsufficientScope,
         InvalidProof,
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     )
     from realmint.client_assertion import AssertionFile, ClientKey
     from realmint.client_certificates import ClientCertificates
-    from realmint.decision import AccessToken
     from realmint.dpop_policy import DPoPPolicy
     from realmint.introspection_policy import Introspection
     from realmint.issuer_rule import IssuerRule
@@ -86,7 +86,7 @@ __all__ = [
 ]
 
 _HOME = {
-    "AccessToken": "decision",
+    "AccessToken": "access_token",
     "AssertionFile": "client_assertion",
     "ClientCertificates": "client_certificates",
     "ClientKey": "client_assertion",

@@ -3,8 +3,8 @@
 import re
 from typing import NamedTuple
 
+from realmint.access_token import Claims
 from realmint.bearer import InvalidToken
-from realmint.decision import Claims
 from realmint.presented import Presented
 from realmint.protocol.mtls import thumbprint
 from realmint.protocol.names import DPOP

@@ -3,11 +3,11 @@
 What it has to know from elsewhere it yields as a need, and is told; so threads and an event loop share it.
 """
 
-from collections.abc import Callable, Generator, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterable
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, TypeAlias, TypeGuard
+from typing import NamedTuple, TypeAlias, TypeGuard
 
+from realmint.access_token import AccessToken, Claims, Source, StatusAt
 from realmint.bearer import InvalidToken, Unavailable, check_token
 from realmint.protocol import checksummed, jws
 from realmint.protocol.claims import (
@@ -23,54 +23,6 @@ from realmint.protocol.claims import (
 from realmint.protocol.names import ACCESS_TOKEN_TYP, JWT_TYP
 from realmint.protocol.status_list import VALID
 from realmint.rules import Book, Rules
-
-Claims: TypeAlias = Mapping[str, Any]
-Source = Literal["local", "introspection"]
-
-
-@dataclass(frozen=True, init=False)
-class AccessToken:
-    """An accepted token. `expires_at` in seconds since the epoch; `claims` cannot be changed.
-
-    `source` says what decided: "local" or "introspection". The token's own text is not kept.
-    """
-
-    client_id: str
-    subject: str
-    scopes: frozenset[str]
-    audience: tuple[str, ...]
-    jti: str
-    expires_at: int
-    issuer: str
-    realm: str | None
-    source: Source
-    claims: Claims = field(repr=False)
-
-    def __init__(
-        self,
-        client_id: str,
-        subject: str,
-        scopes: frozenset[str],
-        audience: tuple[str, ...],
-        jti: str,
-        expires_at: int,
-        issuer: str,
-        realm: str | None,
-        source: Source,
-        claims: Claims,
-    ) -> None:
-        # At once: what is generated for a frozen one sets each member by a call of its own.
-        self.__dict__.update(
-            client_id=client_id, subject=subject, scopes=scopes, audience=audience, jti=jti, expires_at=expires_at,
-            issuer=issuer, realm=realm, source=source, claims=claims,
-        )  # fmt: skip
-
-
-class StatusAt(NamedTuple):
-    """Where a token's status is: the address of a list, and the index in it."""
-
-    uri: str
-    idx: int
 
 
 class Verdict(NamedTuple):

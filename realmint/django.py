@@ -7,10 +7,10 @@ from typing import Any
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponse
 
+from realmint.access_token import AccessToken
 from realmint.answers import Answer
 from realmint.arrivals import Arrival, OfEnviron, OfScope, target_of
 from realmint.bearer import TokenError
-from realmint.decision import AccessToken
 from realmint.gate import ANY, Gate, Held, Need, Url, only_there, take_paths
 from realmint.open_paths import OpenPaths
 from realmint.resource_server import ResourceServer

@@ -3,14 +3,13 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from realmint.access_token import AccessToken, StatusAt
 from realmint.bearer import TokenError
 from realmint.decision import (
-    AccessToken,
     Decision,
     Fits,
     IssuerAsked,
     Need,
-    StatusAt,
     StatusNeeded,
     Told,
     Verdict,

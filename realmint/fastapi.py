@@ -9,11 +9,11 @@ from fastapi.openapi.models import HTTPBearer
 from fastapi.requests import HTTPConnection
 from fastapi.security.base import SecurityBase
 
+from realmint.access_token import AccessToken
 from realmint.answers import Answer
 from realmint.arrivals import OfScope
 from realmint.asgi import Protected, carry, held_in, with_held
 from realmint.bearer import TokenError
-from realmint.decision import AccessToken
 from realmint.gate import Gate, Url, take_paths
 from realmint.open_paths import OpenPaths
 from realmint.resource_server import ResourceServer

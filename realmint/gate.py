@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from realmint import answers
+from realmint.access_token import AccessToken
 from realmint.answers import Answer
 from realmint.arrivals import Arrival
 from realmint.bearer import InsufficientScope, TokenError, parse_authorization, parse_proven
-from realmint.decision import AccessToken
 from realmint.presented import Presented
 from realmint.protected_resource import METADATA_PATH, Resource, resource_of
 from realmint.protocol.names import BEARER, DPOP, ScopeError, parse_scope

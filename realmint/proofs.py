@@ -3,9 +3,10 @@
 import hmac
 from functools import partial
 
+from realmint.access_token import AccessToken
 from realmint.bearer import InvalidProof, InvalidToken, NonceNeeded, Unavailable
 from realmint.confirmation import check_shown
-from realmint.decision import AccessToken, Fits
+from realmint.decision import Fits
 from realmint.dpop_policy import DPoPPolicy
 from realmint.engine import Engine
 from realmint.presented import Presented

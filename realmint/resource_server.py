@@ -5,8 +5,8 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
+from realmint.access_token import AccessToken
 from realmint.bearer import InsufficientScope, TokenError, Unavailable
-from realmint.decision import AccessToken
 from realmint.engine import Engine, Surroundings
 from realmint.introspection_policy import Introspection
 from realmint.issuer_rule import IssuerRule

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
+from realmint.access_token import AccessToken
 from realmint.answers import Answer
 from realmint.arrivals import OfEnviron, target_of
 from realmint.bearer import TokenError
-from realmint.decision import AccessToken
 from realmint.gate import ANY, Gate, Held, Need, Url, only_there, take_paths
 from realmint.open_paths import OpenPaths
 from realmint.resource_server import ResourceServer

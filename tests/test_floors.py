@@ -36,7 +36,7 @@ FLOORS: list[tuple[str, set[str], set[str]]] = [
     ("realmint.bearer", {"realmint.protocol"}, set()),
     ("realmint.schemes", {"realmint.protocol", "realmint.bearer"}, set()),
     ("realmint.presented", {"realmint.protocol"}, set()),
-    ("realmint.confirmation", {"realmint.protocol", "realmint.bearer", "realmint.rules", "realmint.decision", "realmint.presented"}, set()),
+    ("realmint.confirmation", {"realmint.protocol", "realmint.access_token", "realmint.bearer", "realmint.presented"}, set()),
     ("realmint.replays", {"realmint.protocol"}, set()),
     ("realmint.sqlite_replays", {"realmint.protocol"}, set()),
     ("realmint.dpop_policy", {"realmint.protocol", "realmint.replays"}, set()),
@@ -69,7 +69,8 @@ FLOORS: list[tuple[str, set[str], set[str]]] = [
     ("realmint.introspection_cache", set(), set()),
     ("realmint.introspection_call", {"realmint.protocol", "realmint.messages", "realmint.reach"}, set()),
     ("realmint.notices", {"realmint.protocol", "realmint.single_flight"}, set()),
-    ("realmint.decision", {"realmint.protocol", "realmint.bearer", "realmint.rules"}, set()),
+    ("realmint.access_token", set(), set()),
+    ("realmint.decision", {"realmint.access_token", "realmint.protocol", "realmint.bearer", "realmint.rules"}, set()),
     (
         "realmint.status_cache",
         {"realmint.protocol", "realmint.bearer", "realmint.messages", "realmint.fetching", "realmint.reach"},
@@ -80,7 +81,7 @@ FLOORS: list[tuple[str, set[str], set[str]]] = [
     ("realmint.open_paths", set(), set()),
     (
         "realmint.gate",
-        {"realmint.protocol", "realmint.answers", "realmint.arrivals", "realmint.bearer", "realmint.decision", "realmint.presented",
+        {"realmint.protocol", "realmint.access_token", "realmint.answers", "realmint.arrivals", "realmint.bearer", "realmint.presented",
          "realmint.protected_resource", "realmint.resource_server", "realmint.schemes"},
         set(),
     ),
@@ -204,7 +205,7 @@ DECIDES = [
     f"realmint.{name}"
     for name in (
         "bearer", "messages", "fetching", "reach", "metadata", "probing", "key_policy", "issuer_clock", "key_set", "key_fetches", "key_cache", "rules",
-        "decision", "status_cache", "protected_resource", "answers", "open_paths", "schemes", "presented", "confirmation",
+        "decision", "status_cache", "protected_resource", "answers", "open_paths", "schemes", "presented", "confirmation", "access_token",
         "breaker", "introspection_policy", "introspection_cache", "introspection_call", "proxies",
     )
 ]  # fmt: skip
