@@ -30,6 +30,10 @@ class Arrival(Protocol):
         """What the client showed when it connected, DER or PEM; None where it showed none, or to somebody else."""
         ...
 
+    def among_processes(self) -> bool:
+        """Whether the server says that other processes answer beside this one."""
+        ...
+
 
 class OfEnviron:
     """A request in WSGI (PEP 3333). No header of a caller gets a name without HTTP_, or with a dot."""
@@ -70,6 +74,9 @@ class OfEnviron:
             shown = environ["gunicorn.socket"].getpeercert(binary_form=True)
         return shown or None
 
+    def among_processes(self) -> bool:
+        return bool(self._environ.get("wsgi.multiprocess"))
+
 
 class OfScope:
     """A request in ASGI, http or websocket."""
@@ -101,6 +108,9 @@ class OfScope:
         tls = (self._scope.get("extensions") or {}).get("tls") or {}
         chain = list(tls.get("client_cert_chain") or ())
         return chain[0] if chain and not tls.get("client_cert_error") else None
+
+    def among_processes(self) -> bool:
+        return False  # ASGI has no word for it
 
 
 def target_of(environ: Mapping[str, Any]) -> str | None:

@@ -133,6 +133,8 @@ class Gate:
         """Raises TokenError."""
         token = parse_proven(authorization) if self._api.schemes.algorithms else None
         if token is not None:
+            if arrival.among_processes():
+                self._api.among_processes()
             url = self._url(arrival.path()) if self._url is not None else ""
             proofs = tuple(arrival.header(DPOP))
             shown = Presented(DPOP, proofs, arrival.method(), url, self._certificate(arrival))

@@ -138,6 +138,10 @@ WARNINGS: Mapping[str, Callable[[Fields], str]] = {
         if fields.get("state") != "closed"
         else ""
     ),
+    "replays.unshared": lambda _: (
+        "several processes answer for this API, and each takes a DPoP proof once:"
+        " DPoPPolicy(replay=SQLiteReplays(path)) has all of them take it once"
+    ),
     "replays.failed": lambda fields: (
         "proofs cannot be marked as used, so that tokens that are bound to keys are answered 503:"
         f" {fields.get('cause')}; has the store of DPoPPolicy(replay=...) room, and can this process write to it?"

@@ -16,6 +16,7 @@ class ReplayStore(Protocol):
     """What keeps marks. One that several processes share takes a proof once for all of them.
 
     `blocks = False` on one that never waits for anything: an event loop calls it at once, and any other in a thread.
+    `shared = False` on one that knows of one process alone: where a server has several, the log says so.
     """
 
     def first(self, key: bytes, until: int, now: int) -> bool:
@@ -33,7 +34,7 @@ class MemoryReplays:
     Where there are as many, which by default take 55 MB and 5,000 proofs a second, first() raises ReplaysFull.
     """
 
-    blocks = False
+    blocks = shared = False
 
     def __init__(self, size: int = SIZE) -> None:
         if size < 1:

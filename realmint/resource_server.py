@@ -178,6 +178,12 @@ class ResourceServer:
         """Fetches now whatever will be needed, and says what an operator should mend. Raises nothing for that."""
         return self._look()
 
+    def among_processes(self) -> None:
+        """What an adapter says that its server told it: a proof is to count once for all processes of the API."""
+        store = self._dpop.replay if self._dpop is not None else None
+        if getattr(store, "shared", True) is False:
+            tell(self._listener, "replays.unshared", {})
+
     def health(self) -> Mapping[str, Any]:
         """`ready`: whether tokens can be decided; and the state of keys and status lists, of each issuer."""
         return self._engine.health()

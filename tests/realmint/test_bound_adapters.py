@@ -1,18 +1,21 @@
 """Bound tokens at every adapter: the same answers to the same requests, byte for byte, and nothing believed of a caller."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import realmint.asgi
 import realmint.wsgi
-from realmint import ClientCertificates, DPoPPolicy, ResourceServer
+from realmint import ClientCertificates, DPoPPolicy, MemoryReplays, ResourceServer, SQLiteReplays
 from realmint.arrivals import OfEnviron, OfScope
 from realmint.testing import FakeIssuer, Prover, client_certificate
 from tests.realmint.test_adapters import AT, MALFORMED, refused
 from tests.support.certificates import as_envoy, as_nginx, pem
-from tests.support.doors import OPEN, SITES, Answered, Door, site
+from tests.support.doors import OPEN, SITES, Answered, Door, exchange, site
 
 AUDIENCE = "https://orders.example"
 URL = f"{AUDIENCE}/orders"
@@ -379,3 +382,38 @@ def test_a_stranger_s_proof_is_not_looked_at_before_its_token(issuer: FakeIssuer
         good = issuer.issue(audience=AUDIENCE, scope=SCOPE, client_id="svc")
         assert door.send("GET", "/orders", ("Authorization", f"Bearer {good}")).status == 200
     assert asked == ["['live', 'presented']", "['live']"]
+
+
+def test_105_a_memory_that_is_one_process_s_among_several_is_warned_of_once(
+    issuer: FakeIssuer, holder: Prover, token: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def warned(replay: Any, several: bool, scheme: str = "DPoP") -> int:
+        caplog.clear()
+        api = issuer.resource_server(AUDIENCE, dpop=DPoPPolicy(replay=replay))
+        app = realmint.wsgi.Guard(api).protect(lambda _, start: start("204 No Content", []) or [])
+        for _ in range(3):
+            environ = {"REQUEST_METHOD": "GET", "RAW_URI": "/", "wsgi.multiprocess": several}
+            sent = {"HTTP_AUTHORIZATION": f"{scheme} {token}", "HTTP_DPOP": holder.proof("GET", f"{AUDIENCE}/", token)}
+            app(environ | sent, lambda *_: None)
+        return sum("SQLiteReplays" in record.getMessage() for record in caplog.records)
+
+    shared = SQLiteReplays(tmp_path / "marks.db")
+    assert warned(MemoryReplays(), several=True) == 1
+    assert warned(MemoryReplays(), several=False) == warned(shared, several=True) == 0
+    assert warned(MemoryReplays(), several=True, scheme="Bearer") == 0
+    shared.close()
+
+
+def test_93_a_websocket_is_proven_as_the_get_that_opens_it(issuer: FakeIssuer, holder: Prover, token: str) -> None:
+    guard = realmint.asgi.Guard(issuer.resource_server(AUDIENCE, dpop=DPoPPolicy()))
+
+    async def talk(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept", "client": guard.token(scope).client_id})
+
+    def opened(method: str) -> dict[str, Any]:
+        headers = [(name.lower().encode(), value.encode()) for name, value in holder.headers(method, URL, token)]
+        scope = {"type": "websocket", "path": "/orders", "headers": headers, "query_string": b""}
+        return asyncio.run(exchange(guard.protect(talk), scope, {"type": "websocket.connect"}))[0]
+
+    assert opened("GET") == {"type": "websocket.accept", "client": "svc"}
+    assert opened("POST") == {"type": "websocket.close", "code": 1008}
