@@ -7,7 +7,7 @@ from typing import Any
 from gunicorn import glogging
 
 from issuer.serving.limits import Limits, within_descriptors
-from issuer.serving.tls import TLS, TLSUnusable
+from issuer.serving.tls import CIPHERS, TLS, TLSUnusable
 
 _LIMITS = Limits()
 
@@ -29,6 +29,7 @@ forwarded_allow_ips = ""
 forwarder_headers = ""
 header_map = "refuse"
 accesslog = None
+ciphers = CIPHERS
 # A second door into the server, and a file in the home folder, which a container may not have.
 control_socket_disable = True
 

@@ -9,7 +9,7 @@ from issuer.refusals import DPOP_REQUIRED, invalid_dpop_proof, invalid_request, 
 from issuer.request import ClientRequest, Request
 from issuer.waiting import about_to_wait
 from realmint.protocol.dpop import Nonces, Proof, ProofError, check_proof, replay_key
-from realmint.protocol.names import DPOP
+from realmint.protocol.names import DPOP, OTHER_NAMES
 
 ALGORITHMS = ("ES256", "ES384", "EdDSA", "PS256")
 """What a proof may be signed with; RS256 is for verifiers of old, and no proof is that old."""
@@ -49,7 +49,7 @@ class DPoPBound(ConfirmationMethod):
 
     def metadata(self, realm: Realm) -> Mapping[str, object]:
         del realm
-        return {"dpop_signing_alg_values_supported": list(ALGORITHMS)}
+        return {"dpop_signing_alg_values_supported": [*ALGORITHMS, *OTHER_NAMES]}
 
 
 def _checked(asked: Request, shown: str, accepts_nonce: "partial[bool] | None") -> Proof:

@@ -3,6 +3,9 @@
 import ssl
 from dataclasses import dataclass
 
+CIPHERS = "ECDHE+AESGCM"
+"""With TLS 1.2 those alone that RFC 9325 section 4.2 recommends (BCP 195, FAPI 2.0 section 5.2.2); 1.3 has its own."""
+
 
 class TLSUnusable(Exception):
     """It could not be served, or would not do what it says."""

@@ -95,6 +95,10 @@ def test_89_a_certificate_is_asked_for_verified_and_handed_in_and_who_has_none_i
         for what, shown in certificates.bad.items():
             assert curl(url, shown, certificates.ca).status == 0, what
         assert curl(url, certificates.client, certificates.ca, "--tls-max", "1.2").said["verified"]
+        # TLS 1.2 and later, and of 1.2 what BCP 195 recommends.
+        for older in ("ECDHE+AES:!AESGCM", "ECDHE+CHACHA20", "DHE+AESGCM"):
+            assert curl(url, certificates.client, certificates.ca, "--tls-max", "1.2", "--ciphers", older).status == 0
+        assert curl(url, certificates.client, certificates.ca, "--tls-max", "1.1", "--ciphers", "ALL").status == 0
         # The connection is what shows it: each of its requests comes with it, and nobody else's.
         twice = curl(url, certificates.client, certificates.ca, url)
         assert (twice.body.count(digest(der(certificates.client)).encode()), twice.connections) == (2, 0)

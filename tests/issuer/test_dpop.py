@@ -54,6 +54,12 @@ def test_93_a_good_proof_binds_the_token_to_its_key(house: House, door: str, kin
     assert headers(response) == PRIVATE
 
 
+def test_93_newer_libraries_call_eddsa_by_the_name_of_its_curve(house: House) -> None:
+    prover = Prover("EdDSA")
+    response = ask(house.issuer, house["svc"], proof(house.issuer, prover, header={**prover.header, "alg": "Ed25519"}))
+    assert claims(response.json["access_token"])["cnf"] == {"jkt": prover.jkt}
+
+
 def test_93_a_request_without_a_proof_gets_a_bearer_token_as_ever(house: House, door: str) -> None:
     response = ask(house.issuer, house["svc"], None, door)
     assert response.json["token_type"] == "Bearer"

@@ -79,7 +79,7 @@ def test_129_metadata_is_whole_and_cacheable(house: House) -> None:
         "authorization_endpoint": f"{root}/authorize",
         "token_endpoint": f"{root}/access_token",
         "token_endpoint_auth_methods_supported": methods,
-        "dpop_signing_alg_values_supported": ["ES256", "ES384", "EdDSA", "PS256"],
+        "dpop_signing_alg_values_supported": ["ES256", "ES384", "EdDSA", "PS256", "Ed25519"],
         "tls_client_certificate_bound_access_tokens": True,
         "token_endpoint_auth_signing_alg_values_supported": algs,
         "grant_types_supported": ["client_credentials"],

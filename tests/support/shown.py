@@ -34,7 +34,7 @@ def with_it(made: flask.Flask) -> flask.Flask:
     runtime: Runtime = made.extensions["realmint"]
     served = services(
         runtime.registry, runtime.database, runtime.settings.policy, runtime.clock, runtime.happened.tokens,
-        runtime.revocations,
+        runtime.revocations, lambda: runtime.sealer().derived_secret,
     )  # fmt: skip
     served = replace(served, endpoints=(*served.endpoints, _ENDPOINT))
     app = flask.Flask("app", instance_path=made.instance_path, static_folder=None)
