@@ -39,7 +39,13 @@ def create_app(
     runtime = Runtime(settings, clock, monotonic)
     app.extensions["realmint"] = runtime
     served = endpoints.services(
-        runtime.registry, runtime.database, settings.policy, clock, runtime.happened.tokens, runtime.revocations
+        runtime.registry,
+        runtime.database,
+        settings.policy,
+        clock,
+        runtime.happened.tokens,
+        runtime.revocations,
+        lambda: runtime.sealer().derived_secret,
     )
     open_door(app, runtime, served)
     stand_in_front(app, runtime, served)

@@ -7,6 +7,7 @@ from typing import Any
 from gunicorn import glogging
 
 from issuer.serving.limits import Limits, within_descriptors
+from issuer.serving.tls import CIPHERS, TLS, TLSUnusable
 
 _LIMITS = Limits()
 
@@ -28,6 +29,7 @@ forwarded_allow_ips = ""
 forwarder_headers = ""
 header_map = "refuse"
 accesslog = None
+ciphers = CIPHERS
 # A second door into the server, and a file in the home folder, which a container may not have.
 control_socket_disable = True
 
@@ -61,14 +63,20 @@ logger_class = ServerLog
 
 
 def on_starting(server: Any) -> None:
-    """Ends the start with one message before any worker: status 2 when the settings cannot be used, 7 for a wrong
-    key-encryption key, 6 for a missing or newer schema. With a database that is merely away the server starts.
+    """Ends the start with one message before any worker: status 2 when the settings or the server's certificates cannot
+    be used, 7 for a wrong key-encryption key, 6 for a missing or newer schema. With a database that is merely away the
+    server starts.
     """
-    from click import ClickException
+    from click import ClickException, UsageError
 
     from issuer.cli import check_before_serving
 
+    cfg = server.cfg
     try:
+        try:
+            TLS(cfg.certfile, cfg.keyfile, cfg.ca_certs, cfg.cert_reqs).check()
+        except TLSUnusable as unusable:
+            raise UsageError(str(unusable)) from None
         # Made anew and let go of again: what a worker serves is made in the worker, unless --preload says otherwise.
         runtime = getattr(server.app.load(), "extensions", {}).get("realmint")
         if runtime is not None:  # gunicorn reads this file for whatever is started in this folder

@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 from bench import load
 from bench.figures import Run
 from bench.load import Target, Wrong
-from bench.servers import FORM, Ours, Servers
+from bench.servers import FORM, NO_POSTGRESQL, Ours, Servers
 from bench.wrk import Request
 
 PART = "introspection"
@@ -17,7 +17,7 @@ def targets(servers: Servers, run: Run) -> Iterator[Target]:
     yield _target("SQLite", servers.ours(2))
     on_postgresql = servers.on_postgresql(2)
     if on_postgresql is None:
-        run.skip(PART, "PostgreSQL", "no initdb on the PATH or in /usr/lib/postgresql (apt-get install postgresql)")
+        run.skip(PART, "PostgreSQL", NO_POSTGRESQL)
     else:
         yield _target("PostgreSQL", on_postgresql)
 

@@ -29,6 +29,8 @@ class Target:
     request: wrk.Request
     note: str = ""
     warm_up: int = 1
+    unit: tuple[str, str] | None = None
+    """The name and the what of another of the part, of whose answers a second it has a multiple."""
 
 
 def measure(run: Run, targets: list[Target]) -> None:
@@ -42,6 +44,12 @@ def measure(run: Run, targets: list[Target]) -> None:
         if all(told):
             rounds = {measure: [turn[measure] for turn in told] for measure in told[0]}
             run.figures.append(Figure(target.part, target.name, target.what, rounds, target.note))
+    for target in targets:
+        figure = run.find(target.part, target.name, target.what)
+        unit = run.find(target.part, *target.unit) if target.unit is not None else None
+        if figure is not None and unit is not None:
+            pairs = zip(figure.rounds["per_second"], unit.rounds["per_second"], strict=True)
+            figure.rounds["multiple"] = [mine / other for mine, other in pairs]
 
 
 def _warm(run: Run, target: Target) -> dict[str, float]:
@@ -70,7 +78,7 @@ def ask(request: wrk.Request) -> urllib3.BaseHTTPResponse:
     """
     headers = {**request.headers, "Connection": "close"}
     answer = urllib3.request(
-        request.method, request.url, body=request.body or None, headers=headers, retries=False, timeout=60,
+        request.method, request.url, body=request.once() or None, headers=headers, retries=False, timeout=60,
         redirect=False,
     )  # fmt: skip
     if answer.status != request.status:

@@ -6,7 +6,20 @@ Parts of one kind are measured in the same rounds, so that a ratio of two of the
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 
-from bench import decisions, documents, introspection, load, memory, others, primitives, served, token, turns, wrk
+from bench import (
+    decisions,
+    documents,
+    introspection,
+    load,
+    memory,
+    methods,
+    others,
+    primitives,
+    served,
+    token,
+    turns,
+    wrk,
+)
 from bench.figures import Run
 from bench.load import Target
 from bench.servers import Servers
@@ -20,6 +33,7 @@ CALLS: dict[str, Calls] = {
 }
 SERVED: dict[str, Callable[[Servers, Run], Iterator[Target]]] = {
     served.PART: lambda servers, _: served.targets(servers),
+    methods.PART: methods.targets,
     introspection.PART: introspection.targets,
     documents.PART: lambda servers, _: documents.targets(servers),
 }

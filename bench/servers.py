@@ -19,6 +19,7 @@ from bench.wrk import Request
 from tests.support import postgres
 from tests.support.process import BIN, Deployment
 
+NO_POSTGRESQL = "no initdb on the PATH or in /usr/lib/postgresql (apt-get install postgresql)"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
@@ -60,6 +61,8 @@ class Servers:
 
     def on_postgresql(self, workers: int) -> Ours | None:
         """What `make serve` starts, on a PostgreSQL of its own; None where there is none."""
+        if ("postgresql", workers) in self._started:
+            return self._started["postgresql", workers]
         binaries = postgres.find_binaries()
         if binaries is None:
             return None
@@ -69,7 +72,8 @@ class Servers:
         deployment = Deployment(self.folder / "postgresql", DATABASE_URL=url, KEK=kek)
         deployment.run("db upgrade")
         deployment.run("realms create /")
-        return self._serving("ours", workers, deployment, _filled(deployment))
+        made = self._started["postgresql", workers] = self._serving("ours", workers, deployment, _filled(deployment))
+        return made
 
     def cores(self, workers: int, secret: str) -> Iterator[tuple[str, str]]:
         """Where the bare core is served: as `make serve` does, and by granian, which is compiled."""

@@ -1,10 +1,24 @@
--- One request again and again: METHOD BODY "Name: value"...; at the end one line of JSON, times in microseconds.
+-- One request again and again: METHOD BODY "Name: value"..., or with a body of each line of the file WRK_BODIES in its
+-- turn; at the end one line of JSON, times in microseconds.
 function init(args)
   wrk.method = args[1]
   if args[2] ~= "" then wrk.body = args[2] end
   for number = 3, #args do
     local name, value = args[number]:match("^(.-): (.*)$")
     wrk.headers[name] = value
+  end
+end
+
+local file = os.getenv("WRK_BODIES")
+if file then
+  local requests, sent = nil, 0
+  function request()
+    if requests == nil then
+      requests = {}
+      for line in io.lines(file) do requests[#requests + 1] = wrk.format(nil, nil, nil, line) end
+    end
+    sent = sent + 1
+    return requests[(sent - 1) % #requests + 1]
   end
 end
 

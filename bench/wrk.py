@@ -1,9 +1,14 @@
-"""wrk, from Debian's packages: one request again and again for some seconds, over 32 connections unless told."""
+"""wrk, from Debian's packages: one request again and again, or one of several after the other, for some seconds, over
+32 connections unless told.
+"""
 
 import json
 import math
+import os
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +25,12 @@ class Request:
     headers: dict[str, str] = field(default_factory=dict)
     status: int = 200
     connections: int = CONNECTIONS
+    bodies: Callable[[int], Sequence[str]] | None = None
+    """What is sent in the place of `body`: so many that each is sent once, or a few that are sent in turns."""
+
+    def once(self) -> str:
+        """The body of one request alone."""
+        return self.body if self.bodies is None else self.bodies(1)[0]
 
 
 class Failed(Exception):
@@ -31,9 +42,30 @@ def missing() -> str:
     return "" if shutil.which("wrk") else "no wrk on the PATH (apt-get install wrk)"
 
 
+FIRST = 2500
+"""Bodies a second with which a turn is tried at first, where each is sent once."""
+MOST = 16 * FIRST
+
+
 def turn(request: Request, seconds: float) -> dict[str, float]:
     """Answers a second, their times in microseconds, and the share that failed. wrk counts whole seconds."""
     whole = max(1, math.ceil(seconds))
+    if request.bodies is None:
+        return _told(_turn(request, whole, {}))
+    a_second = FIRST
+    while a_second <= MOST:
+        bodies = request.bodies(a_second * whole)
+        with tempfile.NamedTemporaryFile("w") as file:
+            file.writelines(f"{body}\n" for body in bodies)
+            file.flush()
+            found = _turn(request, whole, {"WRK_BODIES": file.name})
+        if len(bodies) < a_second * whole or found["requests"] + request.connections <= len(bodies):
+            return _told(found)
+        a_second *= 4
+    raise Failed(f"more than {MOST} a second")
+
+
+def _turn(request: Request, whole: int, environ: dict[str, str]) -> dict[str, float]:
     options = [
         "--threads",
         "1",
@@ -49,13 +81,18 @@ def turn(request: Request, seconds: float) -> dict[str, float]:
     command = ["wrk", *options, "--script", script, request.url, "--", request.method, request.body, *headers]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=whole + 60, check=False, stdin=subprocess.DEVNULL
-        )
+            command, capture_output=True, text=True, timeout=whole + 60, check=False, stdin=subprocess.DEVNULL,
+            env=os.environ | environ,
+        )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise Failed("wrk hangs") from None
     if done.returncode:
         raise Failed((done.stderr.strip() or done.stdout.strip() or "no word").splitlines()[-1])
-    found = json.loads(done.stdout.rpartition("JSON ")[2])
+    found: dict[str, float] = json.loads(done.stdout.rpartition("JSON ")[2])
+    return found
+
+
+def _told(found: dict[str, float]) -> dict[str, float]:
     rate = found["requests"] / found["us"] * 1e6
     failed = found.pop("failed") / max(found["requests"], 1)
     return {"per_second": rate, **{key: found[key] for key in found if key.startswith(("p", "max"))}, "failed": failed}

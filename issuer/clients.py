@@ -44,6 +44,10 @@ class ClientSettings:
     )
     grant_types: tuple[str, ...] = setting(("client_credentials",), Kind.CHOICES, "--grant-type", choices="grants")
     auth_method: str = setting("client_secret", Kind.CHOICE, "--auth-method", choices="client authentication methods")
+    dpop: bool = setting(False, Kind.FLAG, "--dpop", "It gets no token without a DPoP proof.")
+    bound_certificate: bool = setting(
+        False, Kind.FLAG, "--bound-certificate", "Its tokens are bound to the certificate that it has to show."
+    )
     access_token_lifetime: int | None = setting(None, Kind.DURATION, "--access-token-lifetime")
     signing_alg: str | None = setting(None, Kind.CHOICE, "--signing-alg", choices="signing algorithms")
     token_format: str | None = setting(None, Kind.CHOICE, "--token-format", choices="token formats")

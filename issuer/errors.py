@@ -25,12 +25,14 @@ from issuer.refusals import (
     TemporarilyUnavailableError,
     UnknownList,
     UnknownRealm,
+    UseDPoPNonceError,
 )
 from issuer.registry.view import HistoryWentBack, SnapshotTooOld
 from issuer.storage.engine import STORE_ERRORS
 from issuer.storage.revision import SchemaMissing
 from issuer.storage.rows import RowSpoilt
 from keys.sealing import SealingError
+from realmint.protocol.names import DPOP_NONCE
 
 RETRY_AFTER = 1
 """Seconds a caller is asked to wait when the store or the keys are out of reach."""
@@ -76,6 +78,8 @@ def _refused(error: OAuth2Error, asked: Asked, refusals: Counts) -> Answer:
         headers["WWW-Authenticate"] = f'Basic realm="{asked.realm_path or "/"}"'
     if isinstance(error, TemporarilyUnavailableError):
         headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, UseDPoPNonceError):
+        headers[DPOP_NONCE] = error.nonce
     claimed = getattr(error, "claimed_client_id", None)
     reason = getattr(error, "reason", None)
     _note(asked, refusals, error.error, reason, claimed)

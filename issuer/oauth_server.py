@@ -6,7 +6,7 @@ error handling (facts L1, L11). The phases of a token request stand in issuer/gr
 returned: issuer/errors.py turns them into answers.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -30,8 +30,11 @@ from issuer.registry.view import Registry
 from issuer.request import Arrival, ClientRequest, Request, read
 from issuer.tokens import Issued
 from realmint.protocol import Clock
-from realmint.protocol.names import BEARER, format_scope
+from realmint.protocol.dpop import Nonces
+from realmint.protocol.names import DPOP_NONCE, format_scope
 
+NONCE_LIFETIME = 300
+"""Seconds for which a DPoP nonce is given out; it is taken for as long again."""
 _REPEATABLE = frozenset(name for grant in GRANTS for name in grant.REPEATABLE)
 
 
@@ -61,9 +64,11 @@ class _Payload(OAuth2Payload):
 class IssuerServer(AuthorizationServer):
     """One authorization server for all realms."""
 
-    def __init__(self, registry: Registry, clock: Clock, tokens: Counts) -> None:
-        """tokens: where each token is counted, under the path of its realm."""
+    def __init__(self, registry: Registry, clock: Clock, tokens: Counts, nonce_secret: Callable[[], bytes]) -> None:
+        """tokens: where each token is counted, under the path of its realm. nonce_secret: what all nodes make nonces
+        from."""
         super().__init__()
+        self._nonce_secret = nonce_secret
         self._registry = registry
         self._clock = clock
         self._tokens = tokens
@@ -89,6 +94,14 @@ class IssuerServer(AuthorizationServer):
     def keep(self, token: OpaqueToken, now: int) -> None:
         """Puts a token that is not signed into the store. Raises temporarily_unavailable, or one of STORE_ERRORS."""
         self._registry.opaque.keep(token, now)
+
+    def use_first(self, what: str, whose: int, name: str, until: int) -> bool:
+        """Whether nobody used this before, over all processes and nodes. Raises as keep() does."""
+        return self._registry.use_first(what, whose, name, until)
+
+    def nonces(self) -> Nonces:
+        """Those of all nodes that share the key-encryption key. Raises SealingError where there is none."""
+        return Nonces(self._nonce_secret(), NONCE_LIFETIME)
 
     # What Authlib calls.
 
@@ -127,6 +140,7 @@ class IssuerServer(AuthorizationServer):
             "token_issued",
             realm=realm_path,
             client_id=authorization.client.client_id,
+            credential_id=authorization.credential_id,
             address=request.ours.address,
             jti=issued.token_id,
             kid=issued.kid,
@@ -139,6 +153,13 @@ class IssuerServer(AuthorizationServer):
     def handle_response(self, status: int, body: Mapping[str, object], headers: object) -> Answer:
         """JSON; that nobody stores it is the endpoint's to say."""
         del headers
+        issued = body.issued if isinstance(body, _TokenResponse) else None
+        if (
+            issued is not None
+            and issued.authorization.realm.dpop_nonce
+            and "jkt" in issued.authorization.confirmation.bound
+        ):
+            return document(status, body, {DPOP_NONCE: self.nonces().issue(self._clock())})  # RFC 9449 section 8.2
         return document(status, body)
 
     def handle_error_response(self, request: object, error: OAuth2Error) -> Answer:
@@ -158,7 +179,7 @@ class _Frame(ClientCredentialsGrant):
 
     def validate_token_request(self) -> None:
         """Every phase, signing or storing too. Raises an OAuth2Error at the first that refuses."""
-        self._issued: Issued = issue(self.grant, self.request.ours, self.server.authenticate, self.server.keep)
+        self._issued: Issued = issue(self.grant, self.request.ours, self.server)
         self.request.client = self._issued.authorization.client
         super().validate_token_request()
 
@@ -184,7 +205,7 @@ class _TokenResponse(dict[str, object]):
     def __init__(self, issued: Issued) -> None:
         super().__init__(
             access_token=issued.token,
-            token_type=BEARER,
+            token_type=issued.authorization.confirmation.token_type,
             expires_in=issued.authorization.lifetime,
             scope=format_scope(issued.authorization.scope),
         )

@@ -34,6 +34,15 @@ def client_address(environ: Mapping[str, Any], trusted: Sequence[Network]) -> st
     return str(address)
 
 
+def is_within(environ: Mapping[str, Any], networks: Sequence[Network]) -> bool:
+    """Whether the connection itself comes from one of these networks, whatever any header says.
+
+    A peer without an address, as behind a socket of this machine, is in none.
+    """
+    address = _address(environ.get("REMOTE_ADDR"))
+    return address is not None and _within(address, networks)
+
+
 def _address(text: str | None) -> Address | None:
     """An address as peers and proxies write it: bare, with a port, in brackets, or an IPv4 one inside IPv6."""
     match = _WRITTEN.fullmatch(text or "")

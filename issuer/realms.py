@@ -38,6 +38,7 @@ class RealmSettings:
     token_format: str = setting("rfc9068", Kind.CHOICE, "--token-format", choices="token formats")
     am_sub_prefix: bool = setting(False, Kind.FLAG, "--am-sub-prefix", "sub as (age!client) in format am.")
     grant_types: tuple[str, ...] = setting(("client_credentials",), Kind.CHOICES, "--grant-type", choices="grants")
+    dpop_nonce: bool = setting(False, Kind.FLAG, "--dpop-nonce", "DPoP proofs need a nonce of ours.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +55,14 @@ class Realm(RealmSettings):
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where a realm lives: everything derives from the configured base, nothing from a request."""
+    """Where a realm lives: everything derives from the configured base, nothing from a request.
+
+    mtls_base: the base under which the same endpoints ask for certificates (RFC 8705 section 5).
+    """
 
     base: str
     realm_path: str
+    mtls_base: str | None = None
     issuer: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -66,6 +71,16 @@ class Addresses:
     def endpoint(self, suffix: str) -> str:
         """The canonical address of an endpoint, `suffix` with its leading slash."""
         return self.issuer + suffix
+
+    def every(self, suffix: str) -> tuple[str, ...]:
+        """Every address of an endpoint, the canonical one first (interface section 1)."""
+        older = "" if self.realm_path == "/" else self.realm_path
+        paths = (f"/oauth2/realms/root{nested(self.realm_path)}{suffix}", f"/oauth2{older}{suffix}")
+        return tuple(base + path for base in (self.base, self.mtls_base) if base is not None for path in paths)
+
+    def mtls_endpoint(self, address: str) -> str | None:
+        """What an endpoint is called where certificates are asked for; None where that is nowhere by itself."""
+        return None if self.mtls_base is None else self.mtls_base + address.removeprefix(self.base)
 
 
 def parse_path(text: str) -> str:

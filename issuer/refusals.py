@@ -30,6 +30,10 @@ SEVERAL_METHODS = "More than one client authentication method is used"
 OTHER_CLIENT_ID = "The client_id in the body is not that of the Authorization header"
 MISSING_CLIENT_ID = "Missing parameter: client_id"
 CLIENT_ID_MALFORMED = "The client_id is malformed"
+DPOP_REQUIRED = "This client has to send a DPoP proof"
+CERTIFICATE_REQUIRED = "This client has to show a certificate"
+INVALID_DPOP_PROOF = "The DPoP proof is invalid"
+USE_DPOP_NONCE = "The DPoP proof needs the nonce in the DPoP-Nonce header"
 OTHER_ASSERTION_CLIENT_ID = "The client_id in the body is not the subject of the client assertion"
 ASSERTION_MISSING = "Missing parameter: client_assertion"
 ASSERTION_TYPE = "The client_assertion_type is missing or unknown"
@@ -68,6 +72,22 @@ class RequestTooLargeError(InvalidRequestError):
     """The body is longer than is read at all."""
 
     status_code = 413
+
+
+class InvalidDPoPProofError(OAuth2Error):
+    """The proof is none for this request (RFC 9449 section 5)."""
+
+    error = "invalid_dpop_proof"
+
+
+class UseDPoPNonceError(OAuth2Error):
+    """The proof has no nonce of ours, or an old one (RFC 9449 section 8). `nonce` is one to use."""
+
+    error = "use_dpop_nonce"
+
+    def __init__(self, nonce: str) -> None:
+        super().__init__(USE_DPOP_NONCE)
+        self.nonce = nonce
 
 
 class TemporarilyUnavailableError(OAuth2Error):
@@ -136,6 +156,16 @@ def invalid_scope(reason: str, description: str = INVALID_SCOPE) -> OAuth2Error:
 def invalid_target(reason: str) -> OAuth2Error:
     """400, RFC 8707 section 2."""
     return because(InvalidTargetError(INVALID_TARGET), reason)
+
+
+def invalid_dpop_proof(reason: str) -> OAuth2Error:
+    """400, RFC 9449 section 5."""
+    return because(InvalidDPoPProofError(INVALID_DPOP_PROOF), reason)
+
+
+def use_dpop_nonce(nonce: str) -> OAuth2Error:
+    """400, with the nonce that the next proof needs (RFC 9449 section 8)."""
+    return because(UseDPoPNonceError(nonce), "dpop_nonce")
 
 
 def unauthorized_client(reason: str) -> OAuth2Error:

@@ -8,12 +8,16 @@ frozen dataclass takes three to five times as long.
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from typing import NamedTuple
 
+from issuer.certificate import Presented
 from issuer.clients import Client
 from issuer.form import check_content_type, parse_form
 from issuer.realms import Addresses, Realm
 from issuer.refusals import QUERY_PARAMETERS, TOO_LARGE, RequestTooLargeError, because, invalid_request
 from keys.jwks import Snapshot
 
+TLS_CLIENT_AUTH, SELF_SIGNED = "tls_client_auth", "self_signed_tls_client_auth"
+CERTIFICATE_METHODS = frozenset({TLS_CLIENT_AUTH, SELF_SIGNED})
+"""Methods by which the certificate of the connection is the credential (RFC 8705 section 2)."""
 MAX_BODY = 64 * 1024
 """Longest body in bytes that is read."""
 
@@ -24,7 +28,9 @@ class Arrival(NamedTuple):
     `variables`: the parts of the address that the endpoint's suffix names. `address`: who asks, for the log.
     `header` returns the value of a header, whatever the case of its name, None without one, and several joined by
     commas (RFC 9110 section 5.3). `read_body` takes a number of bytes and returns the body, of a longer one more bytes
-    than that; it raises invalid_request where the body is not framed as HTTP frames one.
+    than that; it raises invalid_request where the body is not framed as HTTP frames one. `certificate` returns the one
+    that the client showed, None without one; it raises invalid_client where a proxy that was named says what is none,
+    or more than one: to whoever asks, that client proved nothing.
     """
 
     method: str
@@ -34,6 +40,7 @@ class Arrival(NamedTuple):
     query: str
     header: Callable[[str], str | None]
     read_body: Callable[[int], bytes]
+    certificate: Callable[[], Presented | None]
 
     def __repr__(self) -> str:
         return f"<arrival of {self.method} at {self.realm_path}>"
@@ -54,6 +61,7 @@ class Request(NamedTuple):
     now: int
     address: str | None
     header: Callable[[str], str | None]
+    certificate: Callable[[], Presented | None]
     authorization_header: str | None
     parameters: Mapping[str, Sequence[str]]
 
@@ -124,6 +132,7 @@ def read(
         now=now,
         address=arrival.address,
         header=arrival.header,
+        certificate=arrival.certificate,
         authorization_header=arrival.header("Authorization"),
         parameters=parse_form(body, repeatable),
     )

@@ -13,6 +13,7 @@ from issuer.counts import Happened
 from issuer.outside.addresses import Guarded
 from issuer.outside.key_sources import OutsideKeys
 from issuer.outside.transport import Outside
+from issuer.proxies import Proxies
 from issuer.registry.marks import Marks
 from issuer.registry.view import Registry, RegistryMeasures
 from issuer.revocation_limit import RevocationLimit
@@ -49,6 +50,7 @@ class Runtime:
         forbid_core_dumps()
         self.settings = settings
         self.clock = clock
+        self.proxies = Proxies(settings.trusted_proxies, settings.client_cert, monotonic)
         self.database = Database(settings.database_url or embedded_url(settings), clock, embedded=settings.embedded)
         self.administration = Administration(self.database, self.sealer, settings.policy)
         self.verifier = SecretVerifier()
@@ -64,7 +66,7 @@ class Runtime:
             self.failures,
             Marks(self.database),
             self.outside,
-            base_url=settings.base_url,
+            addresses=settings.addresses,
             policy=settings.policy,
             clock=clock,
             monotonic=monotonic,

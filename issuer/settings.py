@@ -11,10 +11,13 @@ from urllib.parse import urlsplit
 
 from issuer import slots
 from issuer.base_url import parse_base_url
+from issuer.certificate import CertificateHeader
 from issuer.database_url import parse_database_url
+from issuer.realms import Addresses
 from issuer.sources import PREFIX, Given, collect
 from keys.policy import RotationPolicy
 from keys.sealing import KeyEncryptionKey, SealingError, parse_keks, read_kek_file
+from realmint.protocol.certificate_headers import FORMATS
 
 DEFAULT_BASE_URL = "http://127.0.0.1:5000"
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -28,8 +31,10 @@ _POLICY = {
     "SNAPSHOT_REFRESH": "snapshot_refresh",
 }
 NAMES = frozenset({
-    "BASE_URL", "DATABASE_URL", "KEK_FILE", "KEK", "ALLOW_HTTP", "AUTH_FAILURES_PER_MINUTE", "TRUSTED_PROXIES",
-    "INTERNAL_HOSTS", "LOG_LEVEL", "LOG_FORMAT", *_POLICY,
+    "BASE_URL", "MTLS_BASE_URL", "DATABASE_URL", "KEK_FILE", "KEK", "ALLOW_HTTP", "AUTH_FAILURES_PER_MINUTE",
+    "TRUSTED_PROXIES",
+    "CLIENT_CERT_PROXIES", "CLIENT_CERT_HEADER", "CLIENT_CERT_FORMAT", "INTERNAL_HOSTS", "LOG_LEVEL", "LOG_FORMAT",
+    *_POLICY,
 })  # fmt: skip
 
 
@@ -47,6 +52,8 @@ class Settings:
 
     instance_path: Path
     base_url: str = DEFAULT_BASE_URL
+    mtls_base_url: str | None = None
+    """Under which the same endpoints ask for certificates (RFC 8705 section 5)."""
     base_url_given: bool = False
     """Whether anybody said the base URL, or it follows from the port that is served."""
     database_url: str | None = field(default=None, repr=False)
@@ -54,6 +61,8 @@ class Settings:
     policy: RotationPolicy = field(default_factory=RotationPolicy)
     auth_failures_per_minute: int = 60
     trusted_proxies: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
+    client_cert: CertificateHeader | None = None
+    """Where proxies hand on the certificates of clients; None where none does."""
     internal_hosts: frozenset[str] = frozenset()
     """Hosts, `name` or `name:port`, whose keys may be fetched though they are in a private network."""
     log_level: str = "INFO"
@@ -73,6 +82,10 @@ class Settings:
     def kek_path(self) -> Path:
         """Where the embedded database's key-encryption key lives."""
         return self.instance_path / "kek"
+
+    def addresses(self, realm_path: str) -> Addresses:
+        """Where a realm lives."""
+        return Addresses(self.base_url, realm_path, self.mtls_base_url)
 
     @classmethod
     def from_environ(
@@ -97,18 +110,22 @@ class Settings:
         settings = cls(
             instance_path=instance_path,
             base_url=reader.read("BASE_URL", base_url, served_at),
+            mtls_base_url=reader.read("MTLS_BASE_URL", base_url, None),
             base_url_given="BASE_URL" in given.values,
             database_url=reader.read("DATABASE_URL", parse_database_url, None),
             keks=_keks(reader),
             policy=policy,
             auth_failures_per_minute=reader.read("AUTH_FAILURES_PER_MINUTE", _count, cls.auth_failures_per_minute),
             trusted_proxies=reader.read("TRUSTED_PROXIES", _networks, ()),
+            client_cert=_client_cert(reader),
             internal_hosts=reader.read("INTERNAL_HOSTS", _hosts, frozenset()),
             log_level=reader.read("LOG_LEVEL", _one_of(_LOG_LEVELS), cls.log_level),
             log_format=reader.read("LOG_FORMAT", _one_of(_LOG_FORMATS), cls.log_format),
         )
         if "DATABASE_URL" in given.values and not {"KEK", "KEK_FILE"} & given.values.keys():
             reader.faults.append(f"{given.name('DATABASE_URL')} needs {PREFIX}KEK_FILE (or {PREFIX}KEK) beside it")
+        if settings.mtls_base_url and urlsplit(settings.mtls_base_url).path != settings.base_path:
+            reader.faults.append(f"{given.name('MTLS_BASE_URL')} has to have the path of {PREFIX}BASE_URL")
         if reader.faults:
             raise SettingsError(reader.faults)
         return settings
@@ -130,11 +147,30 @@ class _Reader:
             self.faults += [f"{self._given.name(name)} {fault}" for fault in error.args]
             return default
 
+    def go_together(self, *names: str) -> None:
+        """Notes a fault where some of these are given and others are not."""
+        said = [self._given.name(name) for name in names if name in self._given.values]
+        missing = [PREFIX + name for name in names if name not in self._given.values]
+        if said and missing:
+            self.faults.append(f"{' and '.join(said)} also needs {' and '.join(missing)}")
+
 
 def _keks(reader: _Reader) -> tuple[KeyEncryptionKey, ...] | None:
     """Those of the file first: either may be faulty, and both faults are said."""
     from_file = reader.read("KEK_FILE", lambda text: tuple(read_kek_file(Path(text))), ())
     return (*from_file, *reader.read("KEK", lambda text: tuple(parse_keks(text)), ())) or None
+
+
+def _client_cert(reader: _Reader) -> CertificateHeader | None:
+    """All three or none: which proxies, in which header, and how they write it."""
+    parsers = {
+        "CLIENT_CERT_PROXIES": _few_networks,
+        "CLIENT_CERT_HEADER": _header_name,
+        "CLIENT_CERT_FORMAT": _one_of(tuple(FORMATS)),
+    }
+    proxies, name, form = (reader.read(setting, parse, None) for setting, parse in parsers.items())
+    reader.go_together(*parsers)
+    return CertificateHeader(proxies, name, form) if proxies and name and form else None
 
 
 def _seconds(text: str) -> int:
@@ -154,6 +190,21 @@ def _networks(text: str) -> tuple[Any, ...]:
     return tuple(ipaddress.ip_network(part.strip()) for part in text.split(","))
 
 
+def _few_networks(text: str) -> tuple[Any, ...]:
+    networks = _networks(text)
+    if not all(network.prefixlen for network in networks):
+        raise ValueError("must name the proxies' networks, not every address")
+    return networks
+
+
+def _header_name(text: str) -> str:
+    if not _HEADER.fullmatch(text):
+        raise ValueError("must be the name of a header: letters, digits and hyphens")
+    if text.lower() in _HEADERS_OF_OTHERS:
+        raise ValueError("must be a header that nothing else comes in")
+    return text
+
+
 def _hosts(text: str) -> frozenset[str]:
     hosts = [part.strip().lower() for part in text.split(",")]
     if not all(_HOST.fullmatch(host) for host in hosts):
@@ -163,6 +214,12 @@ def _hosts(text: str) -> frozenset[str]:
     )
 
 
+# Servers drop or refuse other characters, and of an underscore nobody could tell it from a hyphen.
+_HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
+_HEADERS_OF_OTHERS = frozenset({
+    "authorization", "connection", "content-length", "content-type", "cookie", "dpop", "expect", "forwarded", "host",
+    "transfer-encoding", "upgrade", "x-forwarded-for",
+})  # fmt: skip
 _HOST = re.compile(r"(?:[a-z0-9][a-z0-9._-]*|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 
 

@@ -8,6 +8,7 @@ reading, the newest seals.
 import base64
 import binascii
 import hashlib
+import hmac
 import os
 import resource
 import secrets
@@ -38,13 +39,16 @@ class KeyEncryptionKey:
 
     kek_id: str
     cipher: AESGCM = field(repr=False, compare=False)
+    derived: bytes = field(repr=False, compare=False)
+    """A secret that tells nothing of the key, for what every node has to know and nobody else."""
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> "KeyEncryptionKey":
         """The key over exactly 32 bytes. Raises SealingError."""
         if len(raw) != KEK_BYTES:
             raise SealingError(f"a key-encryption key has {KEK_BYTES} bytes, this one has {len(raw)}")
-        return cls(hashlib.sha256(b"realmint kek id" + raw).hexdigest()[:16], AESGCM(raw))
+        kek_id = hashlib.sha256(b"realmint kek id" + raw).hexdigest()[:16]
+        return cls(kek_id, AESGCM(raw), hmac.digest(raw, b"realmint derived secret", "sha256"))
 
 
 class Sealer:
@@ -60,6 +64,11 @@ class Sealer:
     def kek_id(self) -> str:
         """Identifier of the key-encryption key that seals."""
         return self._newest.kek_id
+
+    @property
+    def derived_secret(self) -> bytes:
+        """32 bytes that every node has which seals with the same key, and nobody else."""
+        return self._newest.derived
 
     def knows(self, kek_id: str | None) -> bool:
         """Whether halves sealed under `kek_id` can be opened."""

@@ -7,8 +7,9 @@ import json
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
-from realmint.bearer import TokenError, Unavailable, challenge
+from realmint.bearer import NonceNeeded, TokenError, Unavailable
 from realmint.protected_resource import Resource, metadata_url
+from realmint.schemes import Schemes
 
 
 class Answer(NamedTuple):
@@ -23,23 +24,19 @@ class Answer(NamedTuple):
         return b"" if method == "HEAD" else self.body
 
 
-class TokenMissing(TokenError):
-    """401: there is no Authorization header. No error code (RFC 6750 section 3.1); which scope the route needs."""
-
-    error = "unauthorized"
-
-    def __init__(self, scope: str | None = None) -> None:
-        super().__init__("missing", "An access token is needed", challenge(**({"scope": scope} if scope else {})))
-
-
-def refusal(refused: TokenError, resource: Resource | None) -> Answer:
-    """What is answered instead of what was asked for (RFC 6750 section 3, RFC 9728 section 5.1).
+def refusal(refused: TokenError, resource: Resource | None, schemes: Schemes) -> Answer:
+    """What is answered instead of what was asked for (RFC 6750 section 3, RFC 9449 section 7.1, RFC 9728 section 5.1).
 
     A 503 has no challenge: the token may be perfectly good.
     """
     headers = []
-    if refused.challenge is not None:
-        headers.append(("WWW-Authenticate", _pointed(refused.challenge, resource)))
+    # It follows from the configuration: a Host header is whatever a caller likes.
+    pointer = {"resource_metadata": metadata_url(resource)} if resource is not None else {}
+    challenges = schemes.challenges(refused, **pointer)
+    if challenges is not None:
+        headers.append(("WWW-Authenticate", challenges))
+    if isinstance(refused, NonceNeeded):
+        headers.append(("DPoP-Nonce", refused.nonce))
     if isinstance(refused, Unavailable):
         headers.append(("Retry-After", str(refused.retry_after)))
     document = {"error": refused.error, "error_description": str(refused)}
@@ -47,25 +44,22 @@ def refusal(refused: TokenError, resource: Resource | None) -> Answer:
 
 
 def metadata(
-    resource: Resource | None, audience: Sequence[str], issuers: Sequence[str], scopes: Collection[str]
+    resource: Resource | None,
+    audience: Sequence[str],
+    issuers: Sequence[str],
+    scopes: Collection[str],
+    schemes: Schemes,
 ) -> Answer:
     """The document that says whose tokens the API takes (RFC 9728 section 3.2)."""
     document: dict[str, Any] = {
         "resource": resource.text if resource is not None else audience[0],
         "authorization_servers": list(issuers),
         "bearer_methods_supported": ["header"],
+        **schemes.metadata(),
     }
     if scopes:
         document["scopes_supported"] = sorted(scopes)
     return _json(200, document)
-
-
-def _pointed(said: str, resource: Resource | None) -> str:
-    # It follows from the configuration: a Host header is whatever a caller likes.
-    if resource is None:
-        return said
-    pointer = challenge(resource_metadata=metadata_url(resource))
-    return pointer if said == "Bearer" else f"{said}, {pointer.removeprefix('Bearer ')}"
 
 
 def _json(status: int, document: Any, *headers: tuple[str, str]) -> Answer:

@@ -3,10 +3,11 @@
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
+from realmint.access_token import AccessToken
 from realmint.answers import Answer
+from realmint.arrivals import OfScope
 from realmint.bearer import TokenError
-from realmint.decision import AccessToken
-from realmint.gate import ANY, Gate, Held, Need, only_there, take_paths
+from realmint.gate import ANY, Gate, Held, Need, Url, only_there, take_paths
 from realmint.open_paths import OpenPaths
 from realmint.resource_server import ResourceServer
 
@@ -26,12 +27,13 @@ class Guard:
     guard = Guard(ResourceServer(issuer=..., audience=...))
     app = guard.protect(app, open_paths=["/healthz"])
 
-    resource: the API's own URL (RFC 9728 section 2), where no audience is one. Raises ValueError for what is no
-    absolute http or https URL without query and fragment.
+    resource: the API's own URL (RFC 9728 section 2), where no audience is one. url: where clients reach it, for their
+    proofs (RFC 9449), where that is not the origin of that URL: what stands before the path of a request, or a function
+    of the path as it was sent. Raises ValueError for what is no absolute http or https URL without query and fragment.
     """
 
-    def __init__(self, api: ResourceServer, *, resource: str | None = None) -> None:
-        self._gate = Gate(api, resource)
+    def __init__(self, api: ResourceServer, *, resource: str | None = None, url: Url | None = None) -> None:
+        self._gate = Gate(api, resource, url)
 
     def protect(self, app: Application, *, open_paths: Iterable[str] = ()) -> Application:
         """An application that refuses every request and websocket without a good token, to whatever path.
@@ -84,16 +86,11 @@ class Protected:
         held = None
         if not self._paths.is_open(path, target_of(scope)):
             try:
-                held = await self._gate.aadmit(authorization_of(scope), self._need, held_in(scope, self._gate))
+                held = await self._gate.aadmit(OfScope(scope), self._need, held_in(scope, self._gate))
             except TokenError as refused:
                 await carry(self._gate.refusal(refused), scope, receive, send)
                 return
         await self._app(with_held(scope, self._gate, held), receive, send)
-
-
-def authorization_of(scope: Scope) -> list[str]:
-    """Every Authorization header as it came."""
-    return [value.decode("latin-1") for name, value in scope["headers"] if name.lower() == b"authorization"]
 
 
 def path_of(scope: Scope) -> str:

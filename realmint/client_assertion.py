@@ -10,6 +10,7 @@ from secrets import token_urlsafe
 from typing import Any
 
 from realmint.protocol.client_key import KeyRefused, from_jwk, from_pem
+from realmint.protocol.dpop import make_proof
 from realmint.protocol.jws import JWSError, parse_object, sign
 from realmint.protocol.names import CLIENT_AUTHENTICATION_TYP, JWT_BEARER_ASSERTION
 
@@ -82,6 +83,17 @@ class ClientKey:
     def public_jwk(self) -> Mapping[str, Any]:
         """The public half, as the issuer is told of it when the client is registered."""
         return dict(self._signer.public_jwk)
+
+    def dpop_proof(
+        self, method: str, url: str, now: int, *, access_token: str | None = None, nonce: str | None = None
+    ) -> str:
+        """A DPoP proof for one request (RFC 9449 section 4), from `now`, in seconds since the epoch.
+
+        A key that proves possession is another than one that authenticates: nobody checks that here.
+        """
+        return make_proof(
+            self._signer, self._signer.public_jwk, method, url, now, access_token=access_token, nonce=nonce
+        )
 
     def assertion(self, client_id: str, audience: str, now: int) -> str:
         """An assertion that counts once, for LIFETIME seconds from `now`, in seconds since the epoch.

@@ -3,11 +3,11 @@
 What it has to know from elsewhere it yields as a need, and is told; so threads and an event loop share it.
 """
 
-from collections.abc import Callable, Generator, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterable
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, TypeAlias, TypeGuard
+from typing import NamedTuple, TypeAlias, TypeGuard
 
+from realmint.access_token import AccessToken, Claims, Source, StatusAt
 from realmint.bearer import InvalidToken, Unavailable, check_token
 from realmint.protocol import checksummed, jws
 from realmint.protocol.claims import (
@@ -23,54 +23,6 @@ from realmint.protocol.claims import (
 from realmint.protocol.names import ACCESS_TOKEN_TYP, JWT_TYP
 from realmint.protocol.status_list import VALID
 from realmint.rules import Book, Rules
-
-Claims: TypeAlias = Mapping[str, Any]
-Source = Literal["local", "introspection"]
-
-
-@dataclass(frozen=True, init=False)
-class AccessToken:
-    """An accepted token. `expires_at` in seconds since the epoch; `claims` cannot be changed.
-
-    `source` says what decided: "local" or "introspection". The token's own text is not kept.
-    """
-
-    client_id: str
-    subject: str
-    scopes: frozenset[str]
-    audience: tuple[str, ...]
-    jti: str
-    expires_at: int
-    issuer: str
-    realm: str | None
-    source: Source
-    claims: Claims = field(repr=False)
-
-    def __init__(
-        self,
-        client_id: str,
-        subject: str,
-        scopes: frozenset[str],
-        audience: tuple[str, ...],
-        jti: str,
-        expires_at: int,
-        issuer: str,
-        realm: str | None,
-        source: Source,
-        claims: Claims,
-    ) -> None:
-        # At once: what is generated for a frozen one sets each member by a call of its own.
-        self.__dict__.update(
-            client_id=client_id, subject=subject, scopes=scopes, audience=audience, jti=jti, expires_at=expires_at,
-            issuer=issuer, realm=realm, source=source, claims=claims,
-        )  # fmt: skip
-
-
-class StatusAt(NamedTuple):
-    """Where a token's status is: the address of a list, and the index in it."""
-
-    uri: str
-    idx: int
 
 
 class Verdict(NamedTuple):
@@ -134,10 +86,24 @@ KeyAtHand: TypeAlias = Callable[[str, str], jws.VerificationKey | None]
 """An issuer's key of a name, where it may be used as it is; None where something has to be done for it."""
 StatusAtHand: TypeAlias = Callable[[str, StatusAt, int], int | None]
 """The status that an issuer gives at a place and a time, in the same way."""
+Fits: TypeAlias = Callable[[Claims], object]
+"""Raises InvalidToken for claims by which a token is bound to what the request does not show."""
+
+
+def unbound(claims: Claims) -> None:
+    """Nothing is shown: what is bound to a key must not pass as a plain bearer token (RFC 9449 section 7.2)."""
+    if "cnf" in claims:
+        raise InvalidToken("cnf")
+
+
+def nothing(claims: Claims) -> None:
+    """Nothing is shown, and a token needs a proof."""
+    unbound(claims)
+    raise InvalidToken("unbound")
 
 
 def decide_at_hand(
-    token: object, book: Book, now: int, key_at_hand: KeyAtHand, status_at_hand: StatusAtHand
+    token: object, book: Book, now: int, key_at_hand: KeyAtHand, status_at_hand: StatusAtHand, fits: Fits = unbound
 ) -> Verdict | None:
     """What decide() comes to, where all that it needs is at hand: so it is with nearly every token.
 
@@ -145,12 +111,12 @@ def decide_at_hand(
     """
     if not _is_jwt(token):
         return None
-    unverified, rules = read(token, book, now)
+    unverified, rules = read(token, book, now, fits)
     kid = unverified.protected.kid
     key = key_at_hand(rules.issuer, kid) if kid is not None and rules.mode != "live" else None
     if key is None:
         return None
-    accepted = _accepted(unverified, (key,), rules, now, fitted_at=now)[0]
+    accepted = _accepted(unverified, (key,), rules, now, fits, fitted_at=now)[0]
     at = status_at(unverified.claims) if rules.statuses else None
     if at is not None:
         status = status_at_hand(rules.issuer, at, now)
@@ -160,19 +126,19 @@ def decide_at_hand(
     return Verdict(accepted, key, at)
 
 
-def decide(token: object, book: Book, now: int, *, live: bool = False) -> Decision:
-    """The accepted token. live: the issuer is asked as well. Raises InvalidToken, Unavailable.
+def decide(token: object, book: Book, now: int, *, live: bool = False, fits: Fits = unbound) -> Decision:
+    """The accepted token. live: the issuer is asked as well. fits: what it may be bound to.
 
-    Not checked: the scope.
+    Raises InvalidToken, Unavailable. Not checked: the scope, and the proof that a key is held.
     """
     unverified, verified = None, False
     text = token if _is_jwt(token) else check_token(token)
     if _is_jwt(text) or book.opaque is None:
-        unverified, rules = read(text, book, now)
+        unverified, rules = read(text, book, now, fits)
         asks = live or rules.mode == "live"
         try:
             # A token that the local checks proved bad is never sent on.
-            verdict = yield from _locally(unverified, rules, now, statuses=rules.statuses and not asks)
+            verdict = yield from _locally(unverified, rules, now, fits, statuses=rules.statuses and not asks)
         except Unavailable:
             if rules.mode is None:
                 raise
@@ -187,14 +153,23 @@ def decide(token: object, book: Book, now: int, *, live: bool = False) -> Decisi
     claims = unverified.claims if unverified is not None else None
     told = yield IssuerAsked(rules.issuer, text, claims, verified, live or rules.mode == "live")
     assert told.claims is not None
-    return Verdict(check(told.claims, rules, told.now, "introspection"))
+    return Verdict(check(_still_bound(told.claims, claims), rules, told.now, "introspection", fits))
 
 
-def _locally(unverified: jws.Unverified, rules: Rules, now: int, *, statuses: bool) -> Decision:
+def _still_bound(said: Claims, read: Claims | None) -> Claims:
+    """What the issuer says: of a token that says itself what it is bound to, an answer that does not frees nobody."""
+    if read is None or "cnf" not in read:
+        return said
+    if said.get("cnf", read["cnf"]) != read["cnf"]:
+        raise InvalidToken("cnf")
+    return {**said, "cnf": read["cnf"]}
+
+
+def _locally(unverified: jws.Unverified, rules: Rules, now: int, fits: Fits, *, statuses: bool) -> Decision:
     """By key, claims and status alone. now: when the claims were read, and fitted."""
     issued_at = unverified.claims.get("iat")
     told = yield KeyNeeded(rules.issuer, unverified.kid, unverified.alg, issued_at if _is_number(issued_at) else None)
-    token, key = _accepted(unverified, told.keys, rules, told.now, fitted_at=now)
+    token, key = _accepted(unverified, told.keys, rules, told.now, fits, fitted_at=now)
     at = status_at(unverified.claims) if statuses else None
     if at is not None:
         now, told = told.now, (yield StatusNeeded(rules.issuer, at))
@@ -232,7 +207,7 @@ def _is_mistyped(text: str) -> bool:
     return checksummed.has_shape(prefix, text) and not checksummed.fits(prefix, text)
 
 
-def read(token: str, book: Book, now: int) -> tuple[jws.Unverified, Rules]:
+def read(token: str, book: Book, now: int, fits: Fits = unbound) -> tuple[jws.Unverified, Rules]:
     """What the token says, where that may be worth a key, and what it must be: junk must not cause a fetch.
 
     Raises InvalidToken.
@@ -249,6 +224,7 @@ def read(token: str, book: Book, now: int) -> tuple[jws.Unverified, Rules]:
         if kid is None and not rules.legacy.allow_missing_kid:
             raise InvalidToken("key_unknown")
         _check_addressed_and_live(unverified.claims, rules, now, "local")
+        fits(unverified.claims)
     except (jws.JWSError, ClaimError) as error:
         raise InvalidToken(error.reason) from None
     return unverified, rules
@@ -263,16 +239,19 @@ def _rules_for(claims: Claims, book: Book) -> Rules:
     return found
 
 
-def check(claims: Claims, rules: Rules, now: int, source: Source, *, fitted_at: int | None = None) -> AccessToken:
+def check(
+    claims: Claims, rules: Rules, now: int, source: Source, fits: Fits = unbound, *, fitted_at: int | None = None
+) -> AccessToken:
     """The token that says `claims`, which its signature or its issuer vouches for. Raises InvalidToken.
 
-    fitted_at: when the same claims were found to be for this API and live: at `now` too they are.
+    fitted_at: when the same claims were found to be for this API, live and fitting: at `now` too they are.
     """
     legacy = rules.legacy
     try:
         if fitted_at != now:
             check_issuer(claims, rules.issuer)
             _check_addressed_and_live(claims, rules, now, source)
+            fits(claims)
         client_id = _client_id(claims, rules)
         return AccessToken(
             client_id=client_id,
@@ -316,12 +295,16 @@ def _check_addressed_and_live(claims: Claims, rules: Rules, now: int, source: So
     # RFC 7662 section 2.2 makes most members optional; what decides must be there, and `iat` does not.
     issued = local and ("iat" in claims or not rules.legacy.allow_missing_iat)
     check_times(claims, now, rules.leeway, issued=issued)
-    if "cnf" in claims:  # bound to a key: as a plain bearer token it must not pass (RFC 9449 section 7.2)
-        raise InvalidToken("cnf")
 
 
 def _accepted(
-    unverified: jws.Unverified, keys: Iterable[jws.VerificationKey], rules: Rules, now: int, *, fitted_at: int
+    unverified: jws.Unverified,
+    keys: Iterable[jws.VerificationKey],
+    rules: Rules,
+    now: int,
+    fits: Fits,
+    *,
+    fitted_at: int,
 ) -> tuple[AccessToken, jws.VerificationKey]:
     """The token, and which of the keys signed it. Raises InvalidToken, as where none of them did."""
     reason = "key_unknown"
@@ -331,5 +314,5 @@ def _accepted(
         except jws.JWSError as error:
             reason = error.reason
         else:
-            return check(unverified.claims, rules, now, "local", fitted_at=fitted_at), key
+            return check(unverified.claims, rules, now, "local", fits, fitted_at=fitted_at), key
     raise InvalidToken(reason)

@@ -7,13 +7,13 @@ from typing import Any
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponse
 
+from realmint.access_token import AccessToken
 from realmint.answers import Answer
+from realmint.arrivals import Arrival, OfEnviron, OfScope, target_of
 from realmint.bearer import TokenError
-from realmint.decision import AccessToken
-from realmint.gate import ANY, Gate, Held, Need, only_there, take_paths
+from realmint.gate import ANY, Gate, Held, Need, Url, only_there, take_paths
 from realmint.open_paths import OpenPaths
 from realmint.resource_server import ResourceServer
-from realmint.wsgi import authorization_of, target_of
 
 View = Callable[..., Any]
 Middleware = Callable[[View], View]
@@ -29,12 +29,13 @@ class Guard:
     def orders(request):
         return JsonResponse(list_for(guard.token(request).client_id))
 
-    resource: the API's own URL (RFC 9728 section 2), where no audience is one. Raises ValueError for what is no
-    absolute http or https URL without query and fragment.
+    resource: the API's own URL (RFC 9728 section 2), where no audience is one. url: where clients reach it, for their
+    proofs (RFC 9449), where that is not the origin of that URL: what stands before the path of a request, or a function
+    of the path as it was sent. Raises ValueError for what is no absolute http or https URL without query and fragment.
     """
 
-    def __init__(self, api: ResourceServer, *, resource: str | None = None) -> None:
-        self._gate = Gate(api, resource)
+    def __init__(self, api: ResourceServer, *, resource: str | None = None, url: Url | None = None) -> None:
+        self._gate = Gate(api, resource, url)
 
     def protect(self, *, open_paths: Iterable[str] = ()) -> Middleware:
         """The middleware by which every request needs a good token, to whatever path and by whatever method.
@@ -138,12 +139,18 @@ class _AsyncMiddleware(_Middleware):
 
 def _admit(gate: Gate, request: HttpRequest, need: Need) -> None:
     held = _held(request)
-    held[gate] = gate.admit(authorization_of(request.META), need, held.get(gate))
+    held[gate] = gate.admit(_arrival(request), need, held.get(gate))
 
 
 async def _aadmit(gate: Gate, request: HttpRequest, need: Need) -> None:
     held = _held(request)
-    held[gate] = await gate.aadmit(authorization_of(request.META), need, held.get(gate))
+    held[gate] = await gate.aadmit(_arrival(request), need, held.get(gate))
+
+
+def _arrival(request: HttpRequest) -> Arrival:
+    scope = getattr(request, "scope", None)
+    # Django writes its own paths over those of PEP 3333.
+    return OfEnviron(request.META, "utf-8") if scope is None else OfScope(scope)
 
 
 def _held(request: HttpRequest) -> dict[Gate, Held]:

@@ -3,18 +3,20 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from realmint.access_token import AccessToken, StatusAt
 from realmint.bearer import TokenError
 from realmint.decision import (
-    AccessToken,
     Decision,
+    Fits,
     IssuerAsked,
     Need,
-    StatusAt,
     StatusNeeded,
     Told,
     Verdict,
     decide,
     decide_at_hand,
+    nothing,
+    unbound,
 )
 from realmint.issuer_rule import IssuerRule
 from realmint.key_source import KeySource
@@ -60,22 +62,32 @@ class Served(NamedTuple):
 
 
 class Engine:
-    """Decides about tokens of the issuers of `rules`. tokens: how many verified ones are kept; None for none."""
+    """Decides about tokens of the issuers of `rules`. tokens: how many verified ones are kept; None for none.
 
-    def __init__(self, rules: Iterable[IssuerRule], tokens: TokenCache | None, around: Surroundings) -> None:
+    proofs: no token passes without that of a key.
+    """
+
+    def __init__(
+        self, rules: Iterable[IssuerRule], tokens: TokenCache | None, around: Surroundings, *, proofs: bool = False
+    ) -> None:
         every = tuple(rules)
         self._book = book(rule.rules() for rule in every)
         self.served: Mapping[str, Served] = {rule.issuer: _serve(rule, around) for rule in every}
         self._tokens = VerifiedTokens(tokens) if tokens is not None else None
+        # Apart: what is found among those that are bound to nothing needs no look at what it is bound to.
+        self._bound = VerifiedTokens(tokens) if tokens is not None else None
+        self._fits = nothing if proofs else unbound
         self._clock = around.clock
         self._monotonic = around.monotonic
 
-    def at_hand(self, token: object) -> AccessToken | None:
+    def at_hand(self, token: object, *, bound: bool = False) -> AccessToken | None:
         """A token that was accepted before, if everything that this rests on still holds: its time, key and status.
 
-        Of any other nothing is said: it has to be decided.
+        bound: of those that are bound to something, and no others; that it is shown is for who asks. Of any other
+        nothing is said: it has to be decided.
         """
-        kept = self._tokens.get(token) if self._tokens is not None else None
+        tokens = self._bound if bound else self._tokens
+        kept = tokens.get(token) if tokens is not None else None
         if kept is None:
             return None
         now = self._clock()
@@ -88,12 +100,13 @@ class Engine:
             return None
         return kept.token
 
-    def decide(self, token: object, *, live: bool) -> AccessToken:
-        """The accepted token. Raises InvalidToken, Unavailable."""
-        verdict = None if live else self._decide_at_hand(token)
+    def decide(self, token: object, *, live: bool, fits: Fits | None = None) -> AccessToken:
+        """The accepted token. fits: what it may be bound to; None for nothing. Raises InvalidToken, Unavailable."""
+        fits = fits or self._fits
+        verdict = None if live else self._decide_at_hand(token, fits)
         if verdict is not None:
             return self._accepted(token, verdict)
-        decision, need = self._begin(token, live=live)
+        decision, need = self._begin(token, fits, live=live)
         while not isinstance(need, Verdict):
             try:
                 told = self._look_up(need)
@@ -103,12 +116,13 @@ class Engine:
                 need = _go_on(decision.send, told)
         return self._accepted(token, need)
 
-    async def adecide(self, token: object, *, live: bool) -> AccessToken:
+    async def adecide(self, token: object, *, live: bool, fits: Fits | None = None) -> AccessToken:
         """As decide(), on an event loop."""
-        verdict = None if live else self._decide_at_hand(token)
+        fits = fits or self._fits
+        verdict = None if live else self._decide_at_hand(token, fits)
         if verdict is not None:
             return self._accepted(token, verdict)
-        decision, need = self._begin(token, live=live)
+        decision, need = self._begin(token, fits, live=live)
         while not isinstance(need, Verdict):
             try:
                 told = await self._alook_up(need)
@@ -129,8 +143,8 @@ class Engine:
         several = {"issuers": each} if len(each) > 1 else {}
         return {**first, "ready": all(one["ready"] for one in each.values()), **several}
 
-    def _decide_at_hand(self, token: object) -> Verdict | None:
-        return decide_at_hand(token, self._book, self._clock(), self._key_at_hand, self._status_at_hand)
+    def _decide_at_hand(self, token: object, fits: Fits) -> Verdict | None:
+        return decide_at_hand(token, self._book, self._clock(), self._key_at_hand, self._status_at_hand, fits)
 
     def _key_at_hand(self, issuer: str, kid: str) -> VerificationKey | None:
         return self.served[issuer].keys.at_hand(kid)
@@ -138,14 +152,15 @@ class Engine:
     def _status_at_hand(self, issuer: str, at: StatusAt, now: int) -> int | None:
         return self.served[issuer].statuses.at_hand(at, now)
 
-    def _begin(self, token: object, *, live: bool) -> tuple[Decision, Need | Verdict]:
-        decision = decide(token, self._book, self._clock(), live=live)
+    def _begin(self, token: object, fits: Fits, *, live: bool) -> tuple[Decision, Need | Verdict]:
+        decision = decide(token, self._book, self._clock(), live=live, fits=fits)
         return decision, _go_on(decision.send, None)
 
     def _accepted(self, token: object, verdict: Verdict) -> AccessToken:
-        if self._tokens is not None and verdict.key is not None and isinstance(token, str):
+        tokens = self._bound if "cnf" in verdict.token.claims else self._tokens
+        if tokens is not None and verdict.key is not None and isinstance(token, str):
             leeway = self.served[verdict.token.issuer].rules.leeway
-            self._tokens.keep(token, verdict.token, verdict.key, verdict.status, self._monotonic(), leeway)
+            tokens.keep(token, verdict.token, verdict.key, verdict.status, self._monotonic(), leeway)
         return verdict.token
 
     def _look_up(self, need: Need) -> Told:

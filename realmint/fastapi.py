@@ -9,11 +9,12 @@ from fastapi.openapi.models import HTTPBearer
 from fastapi.requests import HTTPConnection
 from fastapi.security.base import SecurityBase
 
+from realmint.access_token import AccessToken
 from realmint.answers import Answer
-from realmint.asgi import Protected, authorization_of, carry, held_in, with_held
+from realmint.arrivals import OfScope
+from realmint.asgi import Protected, carry, held_in, with_held
 from realmint.bearer import TokenError
-from realmint.decision import AccessToken
-from realmint.gate import Gate, take_paths
+from realmint.gate import Gate, Url, take_paths
 from realmint.open_paths import OpenPaths
 from realmint.resource_server import ResourceServer
 
@@ -30,12 +31,13 @@ class Guard:
     async def orders(token: Annotated[AccessToken, Depends(guard.require("orders:read"))]):
         return list_for(token.client_id)
 
-    resource: the API's own URL (RFC 9728 section 2), where no audience is one. Raises ValueError for what is no
-    absolute http or https URL without query and fragment.
+    resource: the API's own URL (RFC 9728 section 2), where no audience is one. url: where clients reach it, for their
+    proofs (RFC 9449), where that is not the origin of that URL: what stands before the path of a request, or a function
+    of the path as it was sent. Raises ValueError for what is no absolute http or https URL without query and fragment.
     """
 
-    def __init__(self, api: ResourceServer, *, resource: str | None = None) -> None:
-        self._gate = Gate(api, resource)
+    def __init__(self, api: ResourceServer, *, resource: str | None = None, url: Url | None = None) -> None:
+        self._gate = Gate(api, resource, url)
         self._scheme = _Bearer(f"An access token (RFC 9068) of {', '.join(api.issuers)} for {', '.join(api.audience)}")
         self._apps: list[FastAPI] = []
 
@@ -81,7 +83,7 @@ class Guard:
         async def token(connection: HTTPConnection, _described: Annotated[None, described]) -> AccessToken:
             held = held_in(connection.scope, self._gate)
             try:
-                held = await self._gate.aadmit(authorization_of(connection.scope), need, held)
+                held = await self._gate.aadmit(OfScope(connection.scope), need, held)
             except TokenError as refused:
                 raise _refused(connection, self._gate.refusal(refused)) from refused
             connection.scope.update(with_held(connection.scope, self._gate, held))

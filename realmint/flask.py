@@ -6,15 +6,16 @@ from typing import Any, ParamSpec, TypeVar
 
 import flask
 
+from realmint.access_token import AccessToken
 from realmint.answers import Answer
+from realmint.arrivals import OfEnviron, target_of
 from realmint.bearer import TokenError
-from realmint.decision import AccessToken
-from realmint.gate import ANY, Gate, Held, Need, only_there, take_paths
+from realmint.gate import ANY, Gate, Held, Need, Url, only_there, take_paths
 from realmint.open_paths import OpenPaths
 from realmint.open_routes import OpenRoutes
 from realmint.resource_server import ResourceServer
 from realmint.routes import Marks
-from realmint.wsgi import path_of, target_of
+from realmint.wsgi import path_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -37,12 +38,13 @@ class Guard:
     def orders():
         return list_for(guard.token.client_id)
 
-    resource: the API's own URL (RFC 9728 section 2), where no audience is one. Raises ValueError for what is no
-    absolute http or https URL without query and fragment.
+    resource: the API's own URL (RFC 9728 section 2), where no audience is one. url: where clients reach it, for their
+    proofs (RFC 9449), where that is not the origin of that URL: what stands before the path of a request, or a function
+    of the path as it was sent. Raises ValueError for what is no absolute http or https URL without query and fragment.
     """
 
-    def __init__(self, api: ResourceServer, *, resource: str | None = None) -> None:
-        self._gate = Gate(api, resource)
+    def __init__(self, api: ResourceServer, *, resource: str | None = None, url: Url | None = None) -> None:
+        self._gate = Gate(api, resource, url)
         self._guarded: list[Callable[..., Any]] = []
         self._apps: list[flask.Flask] = []
         self._checked: dict[flask.Flask, tuple[int, int]] = {}
@@ -124,8 +126,8 @@ class Guard:
         return only_there(_held().get(self._gate) if flask.has_request_context() else None)
 
     def _admit(self, need: Need) -> None:
-        held, authorization = _held(), flask.request.headers.getlist("Authorization")
-        held[self._gate] = self._gate.admit(authorization, need, held.get(self._gate))
+        held = _held()
+        held[self._gate] = self._gate.admit(OfEnviron(flask.request.environ), need, held.get(self._gate))
 
     def _protect(self, app: flask.Flask, paths: OpenPaths, *_address: object) -> None:
         self._check_routes(app)

@@ -1,16 +1,23 @@
 """What every adapter asks: who is let in, and what the others are answered."""
 
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from realmint import answers
-from realmint.answers import Answer, TokenMissing
-from realmint.bearer import InsufficientScope, TokenError, parse_authorization
-from realmint.decision import AccessToken
-from realmint.protected_resource import METADATA_PATH, resource_of
-from realmint.protocol.names import ScopeError, parse_scope
+from realmint.access_token import AccessToken
+from realmint.answers import Answer
+from realmint.arrivals import Arrival
+from realmint.bearer import InsufficientScope, TokenError, parse_authorization, parse_proven
+from realmint.presented import Presented
+from realmint.protected_resource import METADATA_PATH, Resource, resource_of
+from realmint.protocol.names import BEARER, DPOP, ScopeError, parse_scope
+from realmint.protocol.urls import normalised
 from realmint.resource_server import ResourceServer
+from realmint.schemes import TokenMissing
+
+Url = str | Callable[[str], str]
+"""Where clients reach an API: what stands before the path of a request, or what makes its URL of that path."""
 
 
 class Need(NamedTuple):
@@ -23,11 +30,20 @@ class Need(NamedTuple):
 
 @dataclass(frozen=True)
 class Held:
-    """A token that was accepted in this request, and the headers that it came in, which no repr shows."""
+    """A token that was accepted in this request, and what it came in and with, which no repr shows."""
 
     authorization: tuple[str, ...] = field(repr=False)
     token: AccessToken
     live: bool
+    presented: Presented | None = field(default=None, repr=False)
+
+
+class _Asked(NamedTuple):
+    """What is to be looked at. presented: None for a token alone."""
+
+    authorization: tuple[str, ...]
+    token: str
+    presented: Presented | None
 
 
 ANY = Need()
@@ -35,11 +51,21 @@ ANY = Need()
 
 
 class Gate:
-    """One API's guard, whatever stands around it. Raises ValueError for a `resource` that is no URL of an API."""
+    """One API's guard, whatever stands around it.
 
-    def __init__(self, api: ResourceServer, resource: str | None) -> None:
+    resource: the API's own URL, where no audience is one. url: as Url says; without, the origin of the API's own URL.
+    Raises ValueError for what is no such URL, and where proofs are taken and nothing says for which addresses.
+    """
+
+    def __init__(self, api: ResourceServer, resource: str | None, url: Url | None = None) -> None:
         self._api = api
         self._resource = resource_of(api.audience, resource)
+        self._url = _address(self._resource, url)
+        if api.schemes.algorithms and self._url is None:
+            raise ValueError(
+                "a proof is for an address: dpop=DPoPPolicy(...) needs an audience that is a URL, or Guard(api,"
+                ' resource="https://...") or Guard(api, url="https://...")'
+            )
         self._scopes: set[str] = set()
         self.path = self._resource.path if self._resource is not None else None
         """The path of the API's own URL: empty for `/`; None where it has no URL."""
@@ -56,46 +82,85 @@ class Gate:
             self._scopes.update(values)
         return Need(scope, tuple(values), live)
 
-    def admit(self, authorization: Sequence[str], need: Need, held: Held | None = None) -> Held:
-        """The accepted token of these Authorization headers. held: what this request was let in with before.
-
-        Raises TokenError.
-        """
-        found = self._at_hand(authorization, need, held)
+    def admit(self, arrival: Arrival, need: Need, held: Held | None = None) -> Held:
+        """The accepted token of a request. held: what it was let in with before. Raises TokenError."""
+        found = self._at_hand(arrival, need, held)
         if isinstance(found, Held):
             return found
-        return Held(tuple(authorization), self._api.validate(found, need.scope, live=need.live), need.live)
+        if found.presented is None:
+            token = self._api.validate(found.token, need.scope, live=need.live)
+        else:
+            token = self._api.validate(found.token, need.scope, live=need.live, presented=found.presented)
+        return Held(found.authorization, token, need.live, found.presented)
 
-    async def aadmit(self, authorization: Sequence[str], need: Need, held: Held | None = None) -> Held:
+    async def aadmit(self, arrival: Arrival, need: Need, held: Held | None = None) -> Held:
         """As admit(), on an event loop."""
-        found = self._at_hand(authorization, need, held)
+        found = self._at_hand(arrival, need, held)
         if isinstance(found, Held):
             return found
-        return Held(tuple(authorization), await self._api.avalidate(found, need.scope, live=need.live), need.live)
+        if found.presented is None:
+            token = await self._api.avalidate(found.token, need.scope, live=need.live)
+        else:
+            token = await self._api.avalidate(found.token, need.scope, live=need.live, presented=found.presented)
+        return Held(found.authorization, token, need.live, found.presented)
 
     def refusal(self, refused: TokenError) -> Answer:
         """What a request is answered that is not let in."""
-        return answers.refusal(refused, self._resource)
+        return answers.refusal(refused, self._resource, self._api.schemes)
 
     def metadata(self) -> Answer:
         """The API's metadata (RFC 9728)."""
-        return answers.metadata(self._resource, self._api.audience, self._api.issuers, self._scopes.copy())
+        api = self._api
+        return answers.metadata(self._resource, api.audience, api.issuers, self._scopes.copy(), api.schemes)
 
-    def _at_hand(self, authorization: Sequence[str], need: Need, held: Held | None) -> Held | str:
-        """What is accepted without looking, else the token to look at."""
+    def _at_hand(self, arrival: Arrival, need: Need, held: Held | None) -> Held | _Asked:
+        """What is accepted without looking, else what to look at."""
+        authorization = tuple(arrival.header("Authorization"))
         assumed = self._api.assumed
         if assumed is not None:  # a test's: as_caller()
             if not assumed.scopes.issuperset(need.values):
                 raise InsufficientScope(need.values)
-            return Held(tuple(authorization), assumed, need.live)
+            return Held(authorization, assumed, need.live)
+        asked = self._asked(authorization, arrival, need)
+        # Not by what the request is: a program may send another one inside it that has its context.
+        if held is None or held.authorization != authorization or held.presented != asked.presented:
+            return asked
+        if held.live >= need.live and held.token.scopes.issuperset(need.values):
+            return held
+        return asked._replace(presented=held.presented)  # whose proof was this request's already
+
+    def _asked(self, authorization: tuple[str, ...], arrival: Arrival, need: Need) -> _Asked:
+        """Raises TokenError."""
+        token = parse_proven(authorization) if self._api.schemes.algorithms else None
+        if token is not None:
+            if arrival.among_processes():
+                self._api.among_processes()
+            url = self._url(arrival.path()) if self._url is not None else ""
+            proofs = tuple(arrival.header(DPOP))
+            shown = Presented(DPOP, proofs, arrival.method(), url, self._certificate(arrival))
+            return _Asked(authorization, token, shown)
         token = parse_authorization(authorization)
         if token is None:
             raise TokenMissing(need.scope)
-        # Not by what the request is: a program may send another one inside it that has its context.
-        same = held is not None and held.authorization == tuple(authorization) and held.live >= need.live
-        if held is not None and same and held.token.scopes.issuperset(need.values):
-            return held
-        return token
+        certificate = self._certificate(arrival)
+        return _Asked(authorization, token, None if certificate is None else Presented(BEARER, certificate=certificate))
+
+    def _certificate(self, arrival: Arrival) -> bytes | None:
+        certificates = self._api.certificates
+        return certificates.of(arrival) if certificates is not None else None
+
+
+def _address(resource: Resource | None, url: Url | None) -> Callable[[str], str] | None:
+    """What makes of the path of a request its URL. Raises ValueError."""
+    if callable(url):
+        return url
+    if url is not None and (normalised(url) is None or {"?", "#"} & set(url)):
+        raise ValueError("url must be an http or https URL without query and fragment, or a function")
+    if url is None and resource is None:
+        return None
+    base = url.rstrip("/") if url is not None else resource.origin if resource is not None else ""
+    # What does not begin so would go on with the name of the host.
+    return lambda path: base + path if path.startswith("/") else ""
 
 
 def take_paths(taken: MutableMapping[str, Gate], gate: Gate) -> list[str]:

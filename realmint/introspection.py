@@ -6,9 +6,9 @@ from concurrent import futures
 from functools import partial
 from typing import Any, NamedTuple
 
+from realmint.access_token import Claims
 from realmint.bearer import InvalidToken, Unavailable
 from realmint.client_assertion import AssertionUnavailable
-from realmint.decision import Claims
 from realmint.introspection_cache import Digest
 from realmint.introspection_call import CALL_SECONDS, Failed, Said, other_claims, read_answer, request
 from realmint.introspection_credentials import shown

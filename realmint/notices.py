@@ -138,6 +138,14 @@ WARNINGS: Mapping[str, Callable[[Fields], str]] = {
         if fields.get("state") != "closed"
         else ""
     ),
+    "replays.unshared": lambda _: (
+        "several processes answer for this API, and each takes a DPoP proof once:"
+        " DPoPPolicy(replay=SQLiteReplays(path)) has all of them take it once"
+    ),
+    "replays.failed": lambda fields: (
+        "proofs cannot be marked as used, so that tokens that are bound to keys are answered 503:"
+        f" {fields.get('cause')}; has the store of DPoPPolicy(replay=...) room, and can this process write to it?"
+    ),
     "status.refresh_failed": lambda fields: (
         f"the status list {fields.get('uri')} could not be fetched: {fields.get('reason')}"
         f"{advice(str(fields.get('reason', '')))}; tokens that are revoked now pass until the list that is held expires"

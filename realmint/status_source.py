@@ -4,8 +4,8 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from realmint.access_token import StatusAt
 from realmint.bearer import InvalidToken, TokenError, Unavailable
-from realmint.decision import StatusAt
 from realmint.fetching import Step, Tried
 from realmint.key_source import KeySource
 from realmint.messages import Request, Response, Transport, TransportError

@@ -6,8 +6,8 @@ from hashlib import blake2b
 from secrets import token_bytes
 from typing import NamedTuple
 
+from realmint.access_token import AccessToken, StatusAt
 from realmint.bearer import MAX_TOKEN
-from realmint.decision import AccessToken, StatusAt
 from realmint.protocol.fork import in_forked_child
 from realmint.protocol.jws import VerificationKey
 

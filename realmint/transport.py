@@ -31,9 +31,10 @@ class HTTPTransport:
     ca_file: a file of certificates (PEM): these authorities are trusted and no others; without, the system's, or those
     that SSL_CERT_FILE and SSL_CERT_DIR name, read when the first https address is asked. proxy: `http://host:port`,
     with `user:password@` where it wants that; without, what HTTPS_PROXY, HTTP_PROXY and NO_PROXY say; empty text for
-    none. No proxy is used for loopback. timeout: longest exchange in seconds, its whole. resolve: asked for the
-    addresses of a host, in a thread; what it takes counts, but a resolver that hangs goes on hanging there. Not counted
-    is a machine that is itself stopped.
+    none. No proxy is used for loopback. certificate: two files in PEM, a client's certificate and its private key,
+    which are shown to whoever asks for one (RFC 8705). timeout: longest exchange in seconds, its whole. resolve: asked
+    for the addresses of a host, in a thread; what it takes counts, but a resolver that hangs goes on hanging there.
+    Not counted is a machine that is itself stopped.
 
     Raises ValueError for an option or a variable that cannot work.
     """
@@ -44,6 +45,7 @@ class HTTPTransport:
         ca_file: str | os.PathLike[str] | None = None,
         proxy: str | None = None,
         timeout: float = TOTAL_SECONDS,
+        certificate: tuple[str, str] | None = None,
         resolve: Resolve = socket.getaddrinfo,
     ) -> None:
         if not timeout > 0:
@@ -51,6 +53,12 @@ class HTTPTransport:
         self._timeout = timeout
         self._lookups = Lookups(resolve)
         self._tls = None if ca_file is None else tls_context(os.fspath(ca_file))
+        if certificate is not None:
+            self._tls = self._tls or tls_context()
+            try:
+                self._tls.load_cert_chain(*certificate)
+            except OSError as error:  # ssl.SSLError is one
+                raise ValueError("certificate is no PEM certificate with its private key") from error
         self._proxies = from_environment(os.environ) if proxy is None else only(proxy)
         self._forget_connections()
         in_forked_child(self._forget_connections)

@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
+from realmint.access_token import AccessToken
 from realmint.answers import Answer
+from realmint.arrivals import OfEnviron, target_of
 from realmint.bearer import TokenError
-from realmint.decision import AccessToken
-from realmint.gate import ANY, Gate, Held, Need, only_there, take_paths
+from realmint.gate import ANY, Gate, Held, Need, Url, only_there, take_paths
 from realmint.open_paths import OpenPaths
 from realmint.resource_server import ResourceServer
 
@@ -25,12 +26,13 @@ class Guard:
     guard = Guard(ResourceServer(issuer=..., audience=...))
     application = guard.protect(application, open_paths=["/healthz"])
 
-    resource: the API's own URL (RFC 9728 section 2), where no audience is one. Raises ValueError for what is no
-    absolute http or https URL without query and fragment.
+    resource: the API's own URL (RFC 9728 section 2), where no audience is one. url: where clients reach it, for their
+    proofs (RFC 9449), where that is not the origin of that URL: what stands before the path of a request, or a function
+    of the path as it was sent. Raises ValueError for what is no absolute http or https URL without query and fragment.
     """
 
-    def __init__(self, api: ResourceServer, *, resource: str | None = None) -> None:
-        self._gate = Gate(api, resource)
+    def __init__(self, api: ResourceServer, *, resource: str | None = None, url: Url | None = None) -> None:
+        self._gate = Gate(api, resource, url)
 
     def protect(self, app: Application, *, open_paths: Iterable[str] = ()) -> Application:
         """An application that refuses every request without a good token, to whatever path and by whatever method.
@@ -75,16 +77,11 @@ class Guard:
     def _let(self, app: Application, need: Need, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         held = environ.get(_HELD, {}).get(self._gate)
         try:
-            held = self._gate.admit(authorization_of(environ), need, held)
+            held = self._gate.admit(OfEnviron(environ), need, held)
         except TokenError as refused:
             return _carry(self._gate.refusal(refused), environ, start_response)
         _hold(environ, self._gate, held)
         return app(environ, start_response)
-
-
-def authorization_of(environ: Mapping[str, Any]) -> list[str]:
-    """The Authorization headers: a server joins several with commas, and so they are malformed."""
-    return [environ["HTTP_AUTHORIZATION"]] if "HTTP_AUTHORIZATION" in environ else []
 
 
 def path_of(environ: Mapping[str, Any]) -> str:
@@ -94,12 +91,6 @@ def path_of(environ: Mapping[str, Any]) -> str:
     except UnicodeError:
         return ""
     return path
-
-
-def target_of(environ: Mapping[str, Any]) -> str | None:
-    """The path as it was sent, where the server says so."""
-    target: str | None = environ.get("REQUEST_URI", environ.get("RAW_URI"))
-    return target
 
 
 def _hold(environ: Environ, gate: Gate, held: Held | None) -> None:

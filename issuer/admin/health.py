@@ -7,7 +7,7 @@ from enum import StrEnum
 from issuer.admin.change import Administration, find_realm
 from issuer.admin.clients import last_sign, names_no_audience
 from issuer.clients import MARKERS, Client
-from issuer.credentials import Credential
+from issuer.credentials import Credential, PublicKey
 from issuer.realms import Realm
 from issuer.secrets import Secret
 from issuer.storage import clients as client_store
@@ -37,12 +37,14 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """What wants attention; `finding` says it to people. secret_id: of the secret it is about, if it is about one."""
+    """What wants attention; `finding` says it to people. secret_id: of the secret it is about, credential_id: of the
+    credential of another kind, if it is about one."""
 
     client_id: str
     kind: Kind
     finding: str
     secret_id: str | None = None
+    credential_id: str | None = None
     scopes: tuple[str, ...] = ()
 
 
@@ -94,7 +96,7 @@ def _endings(client: Client, live: list[AnyCredential], now: int) -> Iterator[Fi
     if last.expires_at is not None and last.expires_at < now + EXPIRING_SOON:
         what = "secret" if isinstance(last, Secret) else "credential"
         text = f"its last {what} expires within 14 days"
-        yield Finding(client.client_id, Kind.EXPIRING, text, secret_id=_secret_id(last))
+        yield _about(client, last, Kind.EXPIRING, text)
 
 
 def _of_credential(client: Client, one: AnyCredential, now: int, *, alone: bool) -> Iterator[Finding]:
@@ -102,10 +104,13 @@ def _of_credential(client: Client, one: AnyCredential, now: int, *, alone: bool)
     if not alone and (one.last_used_at or one.created_at) <= now - UNUSED:
         # Of the only one its client says it.
         kind, how = (Kind.NEVER_USED, "never") if one.last_used_at is None else (Kind.UNUSED, "not")
-        yield Finding(client.client_id, kind, f"{name} {how} used for 30 days", secret_id=_secret_id(one))
-    if one.created_at <= now - OLD:
-        yield Finding(client.client_id, Kind.OLD, f"{name} is over a year old", secret_id=_secret_id(one))
+        yield _about(client, one, kind, f"{name} {how} used for 30 days")
+    if one.created_at <= now - OLD and (isinstance(one, Secret) or isinstance(one.proof, PublicKey)):
+        # Who is trusted, and where keys are, may stay so for years.
+        yield _about(client, one, Kind.OLD, f"{name} is over a year old")
 
 
-def _secret_id(one: AnyCredential) -> str | None:
-    return one.secret_id if isinstance(one, Secret) else None
+def _about(client: Client, one: AnyCredential, kind: Kind, finding: str) -> Finding:
+    if isinstance(one, Secret):
+        return Finding(client.client_id, kind, finding, secret_id=one.secret_id)
+    return Finding(client.client_id, kind, finding, credential_id=one.credential_id)

@@ -13,7 +13,7 @@ from issuer.admin.realms import erase_keys
 from issuer.storage import opaque as opaque_store
 from issuer.storage import prune as prune_store
 from issuer.storage import realms as realm_store
-from issuer.storage import status_lists
+from issuer.storage import status_lists, used_once
 from issuer.storage.prune import Kind
 from keys import store as key_store
 from keys.audit import Actor
@@ -38,8 +38,8 @@ class Pruned:
         return {name: self.counts[name] for name in NAMES}
 
 
-REALMS, OPAQUE = "deleted_realms", "opaque_tokens"
-NAMES = (*(kind.name for kind in prune_store.KINDS), OPAQUE, REALMS)
+REALMS, OPAQUE, USED_ONCE = "deleted_realms", "opaque_tokens", "used_once"
+NAMES = (*(kind.name for kind in prune_store.KINDS), OPAQUE, USED_ONCE, REALMS)
 Progress = Callable[[Pruned], None]
 
 
@@ -55,9 +55,10 @@ def prune(administration: Administration, actor: Actor, progress: Progress, *, r
     for kind in prune_store.KINDS:
         while (rows := _find(administration, kind)) and _take(administration, kind, rows, pruned, progress, actor):
             pass
-    while (taken := _opaque_batch(administration)) > 0:
-        pruned.counts[OPAQUE] += taken
-        progress(pruned)
+    for name, prune_batch in _OF_NO_REALM.items():
+        while (taken := _batch(administration, prune_batch)) > 0:
+            pruned.counts[name] += taken
+            progress(pruned)
     pruned.counts[REALMS] += len(erase_keys(administration, actor))  # which audits each
     with database.change() as connection:
         now = _instant(administration, connection)
@@ -76,6 +77,7 @@ def _countable(administration: Administration) -> Pruned:
         for kind in prune_store.KINDS:
             pruned.counts[kind.name] += len(kind.find(connection, now, administration.policy, None))
         pruned.counts[OPAQUE] += opaque_store.count_expired(connection, now)
+        pruned.counts[USED_ONCE] += used_once.count_over(connection, now)
         for realm in realm_store.every_ended(connection):
             if not status_lists.live(connection, realm.id, now, administration.policy).below:
                 pruned.counts[REALMS] += 1
@@ -112,10 +114,16 @@ def _note(connection: Connection, kind: Kind, rows: prune_store.Rows, actor: Act
         note(connection, realm_id, "pruned", paths.get(realm_id, ""), actor, now=now, details={kind.name: number})
 
 
-def _opaque_batch(administration: Administration) -> int:
+_OF_NO_REALM: Mapping[str, Callable[[Connection, int, int], int]] = {
+    OPAQUE: opaque_store.prune_opaque,
+    USED_ONCE: used_once.prune,
+}
+
+
+def _batch(administration: Administration, prune_batch: Callable[[Connection, int, int], int]) -> int:
     """No process holds any of them, so none is told, and no administrator's change waits."""
     with administration.database.write() as connection:
-        return opaque_store.prune_opaque(connection, _instant(administration, connection), BATCH)
+        return prune_batch(connection, _instant(administration, connection), BATCH)
 
 
 def _instant(administration: Administration, connection: Connection) -> int:

@@ -9,7 +9,7 @@ import click
 
 from issuer.admin import clients
 from issuer.admin import health as client_health
-from issuer.cli import client_keys, client_secrets, client_trust, hearing
+from issuer.cli import client_certs, client_keys, client_secrets, client_trust, hearing
 from issuer.cli.commands import Commands
 from issuer.cli.console import AS_IT_WAS, REHEARSED, check_shown, outcome, print_fields, print_json, print_table, say
 from issuer.cli.exits import Exit
@@ -30,7 +30,7 @@ def group(runtime: Runtime) -> click.Group:
     commands = Commands("clients", help="Machines that authenticate.", first=runtime.refuse_other_schema)
     for add in (_add_create, _add_reading, _add_update, _add_switches, _add_delete, _add_health):
         add(commands, runtime)
-    for credentials in (client_secrets, client_keys, client_trust):
+    for credentials in (client_secrets, client_keys, client_certs, client_trust):
         commands.add_command(credentials.group(runtime))
     return commands
 

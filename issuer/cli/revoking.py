@@ -26,7 +26,13 @@ def add_revoke(commands: click.Group, runtime: Runtime) -> None:
     @click.option("--token", "token", metavar="-", help="One token, whose text is read from standard input.")
     @click.option("--jti", type=NAME, help="One token, by its jti alone.")
     @click.option("--client", "client_id", type=NAME, help="Every token of this client.")
-    @click.option("--secret", "secret_id", type=NAME, help="Every token that this secret got.")
+    @click.option(
+        "--secret",
+        "--credential",
+        "secret_id",
+        type=NAME,
+        help="Every token that this secret, or credential of another kind, got.",
+    )
     @click.option("--all", "every", is_flag=True, help="Every token of the realm.")
     @click.option("--realm", "realm_path", type=PATH, help="Path of the realm; without it that of the token, else /.")
     @click.option("--reason", type=REASON, required=True, help="Why, for the audit.")
@@ -35,7 +41,7 @@ def add_revoke(commands: click.Group, runtime: Runtime) -> None:
         token: str | None, jti: str | None, client_id: str | None, secret_id: str | None, every: bool,
         realm_path: str | None, reason: str, as_json: bool, dry_run: bool, yes: bool,
     ) -> None:  # fmt: skip
-        """Ends one token, or all of a client, a secret or the realm; what goes on living may have new ones.
+        """Ends one token, or all of a client, a credential or the realm; what goes on living may have new ones.
 
         Exactly one of --token, --jti, --client, --secret and --all.
         """

@@ -1,29 +1,36 @@
 """flask tokens: what a client gets from the running issuer; revoking and inspecting it."""
 
-import base64
 import sys
-from typing import Any
-from urllib.parse import quote_plus, urlencode
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import click
 
 from issuer.admin.inspection import Inspection, inspect, read_only
+from issuer.cli import presenting
 from issuer.cli.client_secrets import read_secret
 from issuer.cli.commands import Commands
 from issuer.cli.console import is_terminal, print_json, say
 from issuer.cli.exits import Exit, Refused
 from issuer.cli.inspecting import add_inspect, shape, tell
 from issuer.cli.options import NAME, options
+from issuer.cli.presenting import Presented, Proofs
 from issuer.cli.revoking import add_revoke
-from issuer.realms import Addresses
 from issuer.runtime import Runtime
 from issuer.storage.engine import STORE_ERRORS
 from keys.sealing import SealingError
-from realmint.protocol import jws
+from realmint.protocol import jws, system_clock
 from realmint.protocol.jws import JWSError
-from realmint.protocol.names import FORM_MEDIA_TYPE
+from realmint.protocol.names import DPOP, DPOP_NONCE, FORM_MEDIA_TYPE
+
+if TYPE_CHECKING:
+    from realmint.messages import Request
 
 MAX_ANSWER = 65536
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 def group(runtime: Runtime) -> click.Group:
@@ -41,20 +48,47 @@ def _add_get(commands: click.Group, runtime: Runtime) -> None:
     @click.option("--scope", multiple=True, help="What to ask for; repeats, or a space-separated list.")
     @click.option("--resource", multiple=True, help="Which API it is for (RFC 8707); repeats.")
     @click.option("--audience", multiple=True, help="The same by plain name; repeats.")
+    @click.option(
+        "--key", "key_file", type=_FILE, help="Sign an assertion with the private key in this file (private_key_jwt)."
+    )
+    @click.option("--kid", type=NAME, help="The registered name of that key; without it the file's, or the thumbprint.")
+    @click.option(
+        "--assertion",
+        "assertion_file",
+        type=_FILE,
+        help="Send the token in this file, which a platform gave a workload, as the assertion.",
+    )
+    @click.option("--cert", "cert_file", type=_FILE, help="Show the certificate in this file, PEM (mutual TLS).")
+    @click.option("--cert-key", type=_FILE, help="Its private key, where that is not in the same file.")
+    @click.option(
+        "--dpop", "dpop_file", type=_FILE, help="Have the token bound to the private key in this file (DPoP)."
+    )
     @click.option("--decode", is_flag=True, help="Show it as flask tokens inspect does, instead of its text.")
     @options("realm", "json")
     def get(
-        client_id: str, scope: tuple[str, ...], resource: tuple[str, ...], audience: tuple[str, ...], decode: bool,
-        realm_path: str, as_json: bool,
+        client_id: str, scope: tuple[str, ...], resource: tuple[str, ...], audience: tuple[str, ...],
+        key_file: Path | None, kid: str | None, assertion_file: Path | None, cert_file: Path | None,
+        cert_key: Path | None, dpop_file: Path | None, decode: bool, realm_path: str, as_json: bool,
     ) -> None:  # fmt: skip
         """Asks the running issuer for a token, as CLIENT_ID, and prints it.
 
-        The secret comes from standard input, or is asked for at a terminal.
+        The secret comes from standard input, or is asked for at a terminal; with --key, --assertion or --cert there is
+        none.
         """
+        if sum(each is not None for each in (key_file, assertion_file, cert_file)) > 1:
+            raise click.UsageError("say one of --key, --assertion and --cert")
         form = [("grant_type", "client_credentials"), *(("scope", value) for value in _joined(scope))]
         form += [("resource", value) for value in resource] + [("audience", value) for value in audience]
-        endpoint = Addresses(runtime.settings.base_url, realm_path).endpoint("/access_token")
-        answer = _ask(endpoint, client_id, _secret(), urlencode(form).encode())
+        addresses = runtime.settings.addresses(realm_path)
+        endpoint = addresses.endpoint("/access_token")
+        if cert_file is not None:
+            show = partial(presenting.by_certificate, client_id, cert_file, cert_key)
+            endpoint = addresses.mtls_endpoint(endpoint) or endpoint
+        elif key_file is not None or assertion_file is not None:
+            show = partial(presenting.by_assertion, client_id, addresses.issuer, key_file, kid, assertion_file)
+        else:
+            show = partial(presenting.by_secret, client_id, _secret())
+        answer = _ask(endpoint, show, form, presenting.proofs(dpop_file) if dpop_file is not None else None)
         _show(answer, runtime, decode=decode, as_json=as_json)
 
 
@@ -70,25 +104,25 @@ def _secret() -> str:
     return secret
 
 
-def _ask(endpoint: str, client_id: str, secret: str, body: bytes) -> dict[str, Any]:
+def _ask(
+    endpoint: str, show: Callable[[], Presented], form: list[tuple[str, str]], proofs: Proofs | None
+) -> dict[str, Any]:
     """The token response. Raises Refused: exit code 6 when nobody answers, 1 when the issuer refuses."""
     # No other command asks anybody over HTTP.
-    from realmint.transport import HTTPTransport, Request, TransportError, is_secure
+    from realmint.transport import HTTPTransport, TransportError, is_secure
 
     if not is_secure(endpoint):
-        raise Refused("unreachable", f"a secret is not sent over plain http: {endpoint}", Exit.USAGE)
-    pair = f"{quote_plus(client_id)}:{quote_plus(secret, errors='surrogateescape')}"  # RFC 6749 section 2.3.1
-    headers = {
-        "Authorization": "Basic " + base64.b64encode(pair.encode("utf-8", "surrogateescape")).decode(),
-        "Content-Type": FORM_MEDIA_TYPE,
-        "Accept": "application/json",
-    }
+        raise Refused("unreachable", f"a credential is not sent over plain http: {endpoint}", Exit.USAGE)
+    shown = show()
     try:
-        transport = HTTPTransport()
+        transport = HTTPTransport(certificate=shown.certificate)
     except ValueError as error:  # a proxy in the environment that cannot be one
         raise Refused("unreachable", str(error), Exit.USAGE) from None
     try:
-        answer = transport(Request("POST", endpoint, headers, body, MAX_ANSWER))
+        answer = transport(_request(endpoint, shown, form, proofs, None))
+        nonce = answer.headers.get(DPOP_NONCE.lower())
+        if answer.status == 400 and nonce is not None and proofs is not None:  # RFC 9449 section 8
+            answer = transport(_request(endpoint, show(), form, proofs, nonce))
     except TransportError as error:
         message = f"nobody answers at {endpoint} ({error}); is the issuer running there?"
         raise Refused("unreachable", message, Exit.STORE) from None
@@ -102,6 +136,17 @@ def _ask(endpoint: str, client_id: str, secret: str, body: bytes) -> dict[str, A
         message = f"{answer.status} {document.get('error')}: {document.get('error_description')}"
         raise Refused(str(document.get("error")), message, Exit.FINDINGS, status=answer.status)
     return document
+
+
+def _request(
+    endpoint: str, shown: Presented, form: list[tuple[str, str]], proofs: Proofs | None, nonce: str | None
+) -> "Request":
+    """One try: a proof, like an assertion that was used, is good for no other."""
+    from realmint.messages import Request
+
+    proof = {} if proofs is None else {DPOP: proofs(endpoint, nonce, system_clock())}
+    headers = {**shown.headers, **proof, "Content-Type": FORM_MEDIA_TYPE, "Accept": "application/json"}
+    return Request("POST", endpoint, headers, urlencode([*form, *shown.form.items()]).encode(), MAX_ANSWER)
 
 
 def _show(answer: dict[str, Any], runtime: Runtime, *, decode: bool, as_json: bool) -> None:

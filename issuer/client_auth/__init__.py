@@ -1,13 +1,15 @@
 """Client authentication (RFC 6749 section 2.3): exactly one method presented, one answer for every failure.
 
 METHODS lists the methods; a new one is a file and a line here. method: what one is. client_secret: Basic and post.
-assertion: what is presented as one (nobodys: keys to check it with where there are none); private_key_jwt: of the
-client's own making; workload_identity: of an outside issuer's. May import keys, the issuer's values, issuer.outside and
-realmint.protocol; the clients are handed in as a Directory.
+assertion: what is presented as one; private_key_jwt: of the client's own making; workload_identity: of an outside
+issuer's. mutual_tls: the certificate of the connection. proving: what all but secrets need (nobodys: keys for where
+there are none). May import keys, the issuer's values, issuer.outside and realmint.protocol; the clients are handed in
+as a Directory.
 """
 
 from issuer.client_auth.client_secret import ClientSecretBasic, ClientSecretPost
 from issuer.client_auth.method import Directory, Method
+from issuer.client_auth.mutual_tls import SelfSigned, TLSClientAuth
 from issuer.client_auth.private_key_jwt import PrivateKeyJWT
 from issuer.client_auth.workload_identity import WorkloadIdentity
 from issuer.clients import Client
@@ -17,8 +19,17 @@ from issuer.refusals import SEVERAL_METHODS, ClaimedBy, invalid_client, invalid_
 from issuer.request import AuthenticatedClient, ClientRequest, Request
 from issuer.secrets import Secret
 
-METHODS: tuple[Method, ...] = (ClientSecretBasic(), ClientSecretPost(), PrivateKeyJWT(), WorkloadIdentity())
+METHODS: tuple[Method, ...] = (
+    ClientSecretBasic(),
+    ClientSecretPost(),
+    PrivateKeyJWT(),
+    TLSClientAuth(),
+    SelfSigned(),
+    WorkloadIdentity(),
+)
 METHODS_BY_NAME = by_name(METHODS)
+_EXPLICIT = tuple(method for method in METHODS if not method.IMPLICIT)
+_IMPLICIT = tuple(method for method in METHODS if method.IMPLICIT)
 _SCHEMES = frozenset(method.SCHEME for method in METHODS if method.SCHEME is not None)
 
 CLIENT_SECRET = "client_secret"  # noqa: S105 - the name of a choice
@@ -35,11 +46,13 @@ def authenticate(request: Request, directory: Directory) -> ClientRequest:
     Raises invalid_request when more than one method is presented or one is malformed, and the one
     invalid_client for everything else. Work done depends on what was presented, not on who is known.
     """
-    presented = [method for method in METHODS if method.presented(request)]
+    presented = [method for method in _EXPLICIT if method.presented(request)]
     scheme = request.authorization_scheme
     unknown_scheme = scheme is not None and scheme not in _SCHEMES
     if len(presented) + unknown_scheme > 1:
         raise invalid_request("several_auth_methods", SEVERAL_METHODS)
+    if not presented and not unknown_scheme:
+        presented = [method for method in _IMPLICIT if method.presented(request)]
     if not presented:
         raise invalid_client("unknown_auth_scheme" if unknown_scheme else "no_credentials")
     found = presented[0].authenticate(request, directory, request.now)

@@ -1,44 +1,24 @@
-"""A client assertion as it arrives (RFC 7521 section 4.2, RFC 7523 section 2.2), and what is done with any of them.
+"""A client assertion as it arrives (RFC 7521 section 4.2, RFC 7523 section 2.2); nothing of it is believed yet.
 
 Whose it is says its `iss`: a client that signed for itself is its own issuer (private_key_jwt); of any other, the
 client is trusted by a rule (workload_identity).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
-from typing import NoReturn
 
-from issuer.client_auth.method import Directory
-from issuer.client_auth.nobodys import NOBODYS
-from issuer.outside.key_sources import KeysAt, KeysOutOfReach
 from issuer.refusals import (
     ASSERTION_MISSING,
     ASSERTION_TYPE,
     OTHER_ASSERTION_CLIENT_ID,
     ClaimedBy,
-    TemporarilyUnavailableError,
-    because,
-    invalid_client,
     invalid_request,
-    too_many_attempts,
 )
 from issuer.request import Request
-from issuer.secrets import TooManyAttempts
-from realmint.protocol.jws import JWSError, Unverified, VerificationKey, peek, signed_by, verification_key
+from realmint.protocol.jws import JWSError, Unverified, peek
 from realmint.protocol.names import JWT_BEARER_ASSERTION, JWT_BEARER_GRANT, JWT_SPIFFE_ASSERTION
 
 PARAMETERS = frozenset({"client_assertion", "client_assertion_type"})
 GRANT_PARAMETER = "assertion"
-Keys = Sequence[VerificationKey]
-
-
-class NotProven(Exception):
-    """An assertion proves nothing. `reason` is for the log, from a closed list."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -104,42 +84,3 @@ def check_type(request: Request, assertion: Assertion) -> None:
     workload = assertion.token is None or not assertion.is_own
     if given != JWT_BEARER_ASSERTION and not (workload and given == JWT_SPIFFE_ASSERTION):
         raise invalid_request("assertion_type", ASSERTION_TYPE)
-
-
-def signed_by_any(token: Unverified, keys: Keys) -> bool:
-    """Whether one of these keys signed it. Where none could have, as much is done as for one that did not (#28)."""
-    if any(map(partial(signed_by, token), keys)):
-        return True
-    if not any(token.alg in key.algorithms for key in keys):
-        work_for_nothing(token)
-    return False
-
-
-def find_keys(directory: Directory, at: KeysAt, token: Unverified) -> Keys:
-    """The keys at an address outside that may have signed it. Raises temporarily_unavailable when nobody can tell."""
-    try:
-        return directory.find_keys(at, token)
-    except KeysOutOfReach as error:
-        raise because(TemporarilyUnavailableError(retry_after=error.retry_after), error.reason) from None
-
-
-def work_for_nothing(token: Unverified) -> None:
-    """The work of one signature, whose outcome means nothing: whether a client is known is not to be timed."""
-    signed_by(token, _nobodys_key(token.alg))
-
-
-def refuse(directory: Directory, client_id: str | None, reason: str, now: int) -> NoReturn:
-    """The one refusal of every assertion that proves nothing. Raises invalid_client, or that there were too many."""
-    if client_id is None:
-        raise invalid_client(reason)
-    with ClaimedBy(client_id):
-        try:
-            directory.note_failure(client_id, now)
-        except TooManyAttempts as over:
-            raise too_many_attempts(over.reason, over.retry_after) from None
-        raise invalid_client(reason)
-
-
-@lru_cache(maxsize=len(NOBODYS))
-def _nobodys_key(alg: str) -> VerificationKey:
-    return verification_key(NOBODYS[alg] | {"kid": "nobody's"})

@@ -31,6 +31,10 @@ class Directory(Protocol):
         """The keys outside that may have signed a token; raises KeysOutOfReach when that cannot be told."""
         ...
 
+    def find_keys_alike(self, at: KeysAt, thumbprint: str, alg: str) -> Sequence[VerificationKey]:
+        """The keys outside that a key of this thumbprint may be among; raises KeysOutOfReach."""
+        ...
+
     def use_first(self, what: str, whose: int, name: str, until: int) -> bool:
         """Whether nobody used this before, over all processes and nodes; nobody does after it.
 
@@ -50,6 +54,8 @@ class Method(ABC):
     """What the metadata document says of it, without the prefix `token_endpoint_` and its like."""
     PROOFS: tuple[type[Proof], ...] = ()
     """The kinds of credential that it takes; none where it takes secrets."""
+    IMPLICIT = False
+    """Whether it is a matter of the connection, and counts only where the request itself presents nothing."""
     BESIDE = False
     """Whether a client may use it beside the method that it is registered with, since such a credential says so by
     itself; its name is none that clients know, and not in the metadata document."""

@@ -4,17 +4,18 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from issuer.client_auth import assertion
-from issuer.client_auth.assertion import NotProven
+from issuer.client_auth import assertion, proving
 from issuer.client_auth.method import Directory, Method
+from issuer.client_auth.proving import NotProven
 from issuer.clients import Client
 from issuer.credentials import Credential, PublicKey, PublicKeySet
 from issuer.credentials.public_key import fitting
 from issuer.outside.key_sources import KeysAt
 from issuer.request import AuthenticatedClient, Request
+from issuer.waiting import about_to_wait
 from realmint.protocol.claims import ClaimError, check_times, numeric_date
 from realmint.protocol.jws import Unverified
-from realmint.protocol.names import CLIENT_AUTHENTICATION_TYP, JWT_TYP, SIGNING_ALGORITHMS
+from realmint.protocol.names import CLIENT_AUTHENTICATION_TYP, JWT_TYP, OTHER_NAMES, SIGNING_ALGORITHMS
 
 LEEWAY = 30
 """Seconds that a client's clock may differ from ours."""
@@ -34,7 +35,7 @@ class PrivateKeyJWT(Method):
     """
 
     NAME = "private_key_jwt"
-    METADATA: Mapping[str, Sequence[str]] = {"auth_signing_alg_values_supported": SIGNING_ALGORITHMS}
+    METADATA: Mapping[str, Sequence[str]] = {"auth_signing_alg_values_supported": (*SIGNING_ALGORITHMS, *OTHER_NAMES)}
     PROOFS = (PublicKey, PublicKeySet)
 
     def presented(self, request: Request) -> bool:
@@ -50,13 +51,14 @@ class PrivateKeyJWT(Method):
         assertion.check_type(request, found)
         client_id = found.claimed_client(request)
         if found.token is None or client_id is None:
-            assertion.refuse(directory, client_id, found.reason or "assertion_claims", now)
+            proving.refuse(directory, client_id, found.reason or "assertion_claims", now)
         try:
             _check(found.token, request.addresses.issuer, now)
+            about_to_wait()  # for the mark of its use: from here on nothing is to be computed twice
             client, credential = _signer(found.token, directory.find_client(client_id), directory, now)
             _use(found.token, client, directory)
         except NotProven as failed:
-            assertion.refuse(directory, client_id, failed.reason, now)
+            proving.refuse(directory, client_id, failed.reason, now)
         return AuthenticatedClient(client, self.NAME, credential.credential_id)
 
 
@@ -88,20 +90,20 @@ def _check_life(claims: Mapping[str, Any], now: int) -> None:
 def _signer(token: Unverified, client: Client | None, directory: Directory, now: int) -> tuple[Client, Credential]:
     """Who signed it, and with which credential. Raises NotProven, or temporarily_unavailable when nobody can tell."""
     if client is None:
-        assertion.work_for_nothing(token)
+        proving.work_for_nothing(token)
         raise NotProven("unknown_client")
     registered = list(client.proofs(PublicKey, now))
     tried = fitting([proof.key for _, proof in registered], token)
     for key in tried:
-        if assertion.signed_by_any(token, (key,)):
+        if proving.signed_by_any(token, (key,)):
             return client, next(one for one, proof in registered if proof.key is key)
     for one, keyset in client.proofs(PublicKeySet, now):
-        found = assertion.find_keys(directory, KeysAt(None, keyset.jwks_uri), token)
-        if found and assertion.signed_by_any(token, found):
+        found = proving.find_keys(directory, KeysAt(None, keyset.jwks_uri), token)
+        if found and proving.signed_by_any(token, found):
             return client, one
         tried = [*tried, *found]
     if not tried:
-        assertion.work_for_nothing(token)
+        proving.work_for_nothing(token)
     raise NotProven("assertion_signature" if tried else "assertion_key_unknown")
 
 

@@ -7,7 +7,7 @@ the jwt-bearer grant (section 2.1), for platforms that send it so.
 import math
 from typing import NamedTuple
 
-from issuer.client_auth import assertion
+from issuer.client_auth import assertion, proving
 from issuer.client_auth.assertion import Assertion
 from issuer.client_auth.method import Directory, Method
 from issuer.clients import Client
@@ -44,12 +44,12 @@ class WorkloadIdentity(Method):
         found = _only_one(request)
         client_id = found.claimed_client(request)
         if found.token is None or client_id is None:
-            assertion.refuse(directory, client_id, found.reason or "assertion_claims", now)
+            proving.refuse(directory, client_id, found.reason or "assertion_claims", now)
         client = directory.find_client(client_id)
         judged = _judge(found.token, client, request.addresses.issuer, directory, now)
         if client is None or judged.credential is None:
             reason = "unknown_client" if client is None else judged.reason
-            assertion.refuse(directory, client_id, reason, now)
+            proving.refuse(directory, client_id, reason, now)
         return AuthenticatedClient(client, self.NAME, judged.credential.credential_id)
 
 
@@ -84,23 +84,23 @@ def _judge(token: Unverified, client: Client | None, issuer: str, directory: Dir
             reason = failed.reason
             continue
         worked = True
-        if not assertion.signed_by_any(token, _keys(rule, token, directory)):
+        if not proving.signed_by_any(token, _keys(rule, token, directory)):
             reason = "trust_signature"
         elif client is not None and rule.once and not _first(client, rule, token, directory):
             reason = "assertion_replayed"
         else:
             return _Judged(credential, "")
     if not worked:
-        assertion.work_for_nothing(token)
+        proving.work_for_nothing(token)
     return _Judged(None, reason)
 
 
-def _keys(rule: TrustRule, token: Unverified, directory: Directory) -> assertion.Keys:
+def _keys(rule: TrustRule, token: Unverified, directory: Directory) -> proving.Keys:
     """Raises temporarily_unavailable when nobody can tell."""
     at = keys_at(rule)
     if at is None:
         return fitting([one.key for one in rule.keys], token)
-    return assertion.find_keys(directory, at, token)
+    return proving.find_keys(directory, at, token)
 
 
 def _first(client: Client, rule: TrustRule, token: Unverified, directory: Directory) -> bool:

@@ -17,6 +17,8 @@ from realmint.protocol.jws import (
 MAX_KEYS = 20
 """Most keys that are registered at once."""
 MAX_URL = 2048
+X509_SVID = "x509-svid"
+"""`use` of what is no key for tokens in a SPIFFE bundle (Trust Domain and Bundle, section 4.2.2)."""
 _KEPT = ("kty", "crv", "x", "y", "n", "e", "kid", "alg", "use")
 
 
@@ -97,9 +99,11 @@ def read_jwks(document: Mapping[str, Any]) -> tuple[PublicKey, ...]:
     """The public keys of a JWK, or of a JWK set (RFC 7517 section 5). Raises KeysRefused.
 
     Every one has to be fit to verify with: a set that is half of use would be half registered. One without `kid` is
-    named by its thumbprint (RFC 7638).
+    named by its thumbprint (RFC 7638). The X.509 authorities of a SPIFFE bundle are passed over: they sign no tokens.
     """
     entries = document.get("keys", [document])
+    if isinstance(entries, list):
+        entries = [entry for entry in entries if not isinstance(entry, dict) or entry.get("use") != X509_SVID]
     if not isinstance(entries, list) or not entries:
         raise KeysRefused("the set holds no key")
     if len(entries) > MAX_KEYS:

@@ -10,7 +10,8 @@ from werkzeug.exceptions import PreconditionFailed, RequestEntityTooLarge
 from werkzeug.wsgi import get_content_length, get_input_stream
 
 from issuer.answer import Answer
-from issuer.peer import Network, client_address
+from issuer.peer import client_address
+from issuer.proxies import Proxies
 from issuer.refusals import BODY_MALFORMED, invalid_request
 from issuer.request import Arrival
 
@@ -58,17 +59,18 @@ def encoded(environ: dict[str, Any]) -> bool:
 
 
 def arrival(
-    environ: dict[str, Any], method: str, realm_path: str, variables: dict[str, str], trusted: tuple[Network, ...]
+    environ: dict[str, Any], method: str, realm_path: str, variables: dict[str, str], proxies: Proxies
 ) -> Arrival:
-    """What a server hands in, at an endpoint that was found. `trusted`: proxies whose word on addresses counts."""
+    """What a server hands in, at an endpoint that was found."""
     return Arrival(
         method,
         realm_path,
         variables,
-        client_address(environ, trusted),
+        client_address(environ, proxies.addresses),
         environ.get("QUERY_STRING", ""),
         partial(_header, environ),
         partial(_read_body, environ),
+        partial(proxies.certificate, environ),
     )
 
 

@@ -11,7 +11,7 @@ from issuer.doors.edge import WholePath, arrival, response
 from issuer.doors.translation import Translation
 from issuer.endpoints import health
 from issuer.endpoints.endpoint import VARIABLE, Endpoint, Services
-from issuer.peer import Network
+from issuer.proxies import Proxies
 from issuer.realms import RealmPathError, path_of_address
 from issuer.request import MAX_BODY
 from issuer.runtime import Runtime
@@ -38,9 +38,9 @@ def open_door(app: flask.Flask, runtime: Runtime, services: Services) -> None:
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     app.url_map.redirect_defaults = False
-    base_path, trusted = runtime.settings.base_path, runtime.settings.trusted_proxies
+    base_path = runtime.settings.base_path
     for endpoint in services.endpoints:
-        view = _view(endpoint, services, runtime.boot, trusted)
+        view = _view(endpoint, services, runtime.boot, runtime.proxies)
         rule = VARIABLE.sub(r"<\1>", endpoint.suffix)
         below = [(f"{base_path}/oauth2", rule)]
         if endpoint.at_origin:
@@ -52,7 +52,7 @@ def open_door(app: flask.Flask, runtime: Runtime, services: Services) -> None:
         app.add_url_rule(
             f"{base_path}/{name}", name, partial(_health, check), methods=["GET"], provide_automatic_options=False
         )
-    translation = Translation(services.endpoints, trusted, runtime.happened.refusals)
+    translation = Translation(services.endpoints, runtime.proxies, runtime.happened.refusals)
     app.register_error_handler(Exception, partial(_translate, translation))
     app.wsgi_app = WholePath(app.wsgi_app)  # type: ignore[method-assign]
 
@@ -70,7 +70,7 @@ def _add(
 
 
 def _view(
-    endpoint: Endpoint, services: Services, boot: Callable[[], None], trusted: tuple[Network, ...]
+    endpoint: Endpoint, services: Services, boot: Callable[[], None], proxies: Proxies
 ) -> Callable[..., flask.Response]:
     """The first request under another server than `flask run` finds or makes the database: `boot` does."""
     answer, private = endpoint.view, endpoint.private
@@ -79,7 +79,7 @@ def _view(
         boot()
         # The request itself: through the proxy, each look-up costs a microsecond.
         request: flask.Request = flask.request._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
-        answered = answer(arrival(request.environ, request.method, realm_path, variables, trusted), services)
+        answered = answer(arrival(request.environ, request.method, realm_path, variables, proxies), services)
         return response(answered, request.environ, private=private)
 
     return view

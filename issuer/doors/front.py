@@ -55,8 +55,8 @@ class Front:
         self._views = dict(app.view_functions)
         self._services = services
         self._boot = runtime.boot
-        self._trusted = runtime.settings.trusted_proxies
-        self._translation = Translation(services.endpoints, self._trusted, runtime.happened.refusals)
+        self._proxies = runtime.proxies
+        self._translation = Translation(services.endpoints, self._proxies, runtime.happened.refusals)
         self._endpoints = {endpoint.name: endpoint for endpoint in services.endpoints}
         # Any name does: WholePath has Flask see one host, whatever is asked for.
         self._routes = app.url_map.bind("issuer.invalid")
@@ -77,7 +77,7 @@ class Front:
         conditional: WSGI | None = None
         try:
             self._boot()
-            answer = endpoint.view(arrival(environ, method, realm_path, variables, self._trusted), self._services)
+            answer = endpoint.view(arrival(environ, method, realm_path, variables, self._proxies), self._services)
             if answer.etag is not None:
                 conditional = response(answer, environ, private=private)
             self._known[method, path] = way

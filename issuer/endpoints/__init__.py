@@ -7,6 +7,8 @@ health: what is asked of the process, not of a realm. May import all of issuer b
 Flask.
 """
 
+from collections.abc import Callable
+
 from issuer.counts import Counts
 from issuer.endpoints import authorization, discovery, introspection, jwks, revocation, status, token
 from issuer.endpoints.endpoint import Endpoint, Services
@@ -35,10 +37,14 @@ by_name(ENDPOINTS, "name")  # refuses a repeated one
 
 def services(
     registry: Registry, database: Database, policy: RotationPolicy, clock: Clock, tokens: Counts,
-    revocations: RevocationLimit,
+    revocations: RevocationLimit, nonce_secret: Callable[[], bytes],
 ) -> Services:  # fmt: skip
-    """What the endpoints work with, for every door of this process. `tokens`: where each token is counted."""
-    made = Services(registry, database, policy, IssuerServer(registry, clock, tokens), revocations, ENDPOINTS)
+    """What the endpoints work with, for every door of this process. `tokens`: where each token is counted.
+
+    nonce_secret: what all nodes make nonces from.
+    """
+    server = IssuerServer(registry, clock, tokens, nonce_secret)
+    made = Services(registry, database, policy, server, revocations, ENDPOINTS)
     for endpoint in ENDPOINTS:
         if endpoint.framed is not None:
             made.server.register_endpoint(endpoint.framed(made))

@@ -9,6 +9,9 @@ from issuer.endpoints.endpoint import Endpoint, Services, known_realm, published
 from issuer.registry.view import RealmView
 from issuer.request import Arrival
 
+MTLS_ENDPOINTS = ("token_endpoint", "introspection_endpoint", "revocation_endpoint")
+"""Where clients authenticate, and so may show a certificate."""
+
 
 def _view(arrival: Arrival, services: Services) -> Answer:
     return _published(_document(known_realm(arrival, services), services), services)
@@ -28,6 +31,9 @@ def _document(view: RealmView, services: Services) -> dict[str, object]:
     members: dict[str, object] = {"issuer": view.addresses.issuer}
     for endpoint in services.endpoints:
         members |= endpoint.metadata(view.addresses, view.realm)
+    aliases = {name: view.addresses.mtls_endpoint(str(members[name])) for name in MTLS_ENDPOINTS if name in members}
+    if all(aliases.values()):
+        members["mtls_endpoint_aliases"] = aliases  # RFC 8705 section 5
     # RFC 8414 section 3.2: a member without a value is left out.
     return {name: value for name, value in members.items() if value}
 

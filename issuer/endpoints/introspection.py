@@ -6,7 +6,7 @@ from typing import Any
 
 from authlib.oauth2.rfc7662 import IntrospectionEndpoint
 
-from issuer import client_auth, log
+from issuer import client_auth, confirmations, log
 from issuer.answer import Answer
 from issuer.clients import Client
 from issuer.endpoints.endpoint import Endpoint, Services, presented_token
@@ -16,7 +16,7 @@ from issuer.request import Arrival, ClientRequest, Request
 from issuer.storage import tokens as token_store
 from issuer.tokens import read
 from issuer.tokens.read import LiveToken, NotActive, VerifiedToken
-from realmint.protocol.names import BEARER, format_scope
+from realmint.protocol.names import format_scope
 
 _SUFFIX = "/introspect"
 _COPIED = ("client_id", "exp", "iat", "nbf", "sub", "aud", "iss", "jti", "realm", "expires_in")
@@ -54,12 +54,15 @@ class Introspection(IntrospectionEndpoint):
         """The answer of RFC 7662 section 2.2."""
         if token is None:
             return INACTIVE
-        scope = token["scope"]
+        scope, bound = token["scope"], confirmations.of_claims(token)
+        assert bound is not None  # or it were not told of
         answer = {name: token[name] for name in _COPIED} | {
             "active": True,
             "scope": scope if isinstance(scope, str) else format_scope(scope),
-            "token_type": BEARER,
+            "token_type": bound.token_type,
         }
+        if "cnf" in token:
+            answer["cnf"] = token["cnf"]  # RFC 8705 section 3.2, RFC 9449 section 6.2
         if "auditTrackingId" in token:
             # Only here: a framework that finds `username` looks up, or makes, a person of that name.
             person = dict.fromkeys(("username", "user_id"), token["client_id"])
@@ -71,7 +74,7 @@ class Introspection(IntrospectionEndpoint):
         find = partial(self._opaque.find, asked.realm.id)
         verified = read.verify(text, asked.keys.published, asked.addresses.issuer, asked.now, self._leeway, find)
         _check_visible(verified, caller)
-        _check_unbound(verified)
+        _check_bound(verified)
         with self._database.read(once=True) as connection:
             state = token_store.state(connection, asked.realm.id, verified.token_id, verified.index, verified.kid)
         return read.live(verified, state)
@@ -85,11 +88,11 @@ def _check_visible(token: VerifiedToken, caller: Client) -> None:
         raise NotActive("not_visible_to_caller")
 
 
-def _check_unbound(token: VerifiedToken) -> None:
-    """A token that another version bound to a key (RFC 8705 section 3.2, RFC 9449 section 6.2): an answer without that
-    key would let whoever has the token use it. Raises NotActive."""
-    if "cnf" in token.claims:
-        raise NotActive("bound_to_a_key")
+def _check_bound(token: VerifiedToken) -> None:
+    """A token that another version bound in a way that is not known here: an answer without that would let whoever has
+    the token use it. Raises NotActive."""
+    if confirmations.of_claims(token.claims) is None:
+        raise NotActive("bound_in_an_unknown_way")
 
 
 def _log(asked: Request, caller: Client, **fields: Any) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from issuer import client_auth
+from issuer import client_auth, confirmations
 from issuer.answer import Answer
 from issuer.endpoints.endpoint import Endpoint, Services
 from issuer.grants import GRANTS_BY_NAME
@@ -20,6 +20,7 @@ def _metadata(addresses: Addresses, realm: Realm) -> Mapping[str, object]:
     return {
         "token_endpoint": addresses.endpoint(_SUFFIX),
         **client_auth.metadata("token"),
+        **confirmations.metadata(realm),
         "grant_types_supported": [name for name in GRANTS_BY_NAME if name in realm.grant_types],
         "scopes_supported": list(realm.scopes),
     }

@@ -1,10 +1,10 @@
 """What a grant is, and the phases of every token request, in order."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
+from issuer.confirmations import Around, confirm
 from issuer.opaque import OpaqueToken
 from issuer.refusals import NO_SCOPE, Refusal, claimed_by, invalid_client, invalid_scope, unauthorized_client
 from issuer.request import ClientRequest, Request
@@ -15,9 +15,17 @@ from realmint.protocol.names import ScopeError, parse_scope
 # The same few, request after request.
 _parse_scope = lru_cache(maxsize=1024)(parse_scope)
 
-Authenticate = Callable[[Request], ClientRequest]
-Keep = Callable[[OpaqueToken, int], None]
-"""Puts a token that is not signed into the store at an instant, or raises."""
+
+class Server(Around, Protocol):
+    """What a token request is held against."""
+
+    def authenticate(self, request: Request) -> ClientRequest:
+        """The request of the client that proved who it is; raises invalid_request, invalid_client."""
+        ...
+
+    def keep(self, token: OpaqueToken, now: int) -> None:
+        """Puts a token that is not signed into the store, or raises."""
+        ...
 
 
 class Wanted(NamedTuple):
@@ -40,21 +48,21 @@ class TokenGrant(ABC):
         """What this client gets. Raises an OAuth2Error to refuse."""
 
 
-def issue(grant: TokenGrant, request: Request, authenticate: Authenticate, keep: Keep) -> Issued:
+def issue(grant: TokenGrant, request: Request, server: Server) -> Issued:
     """One token request, from what arrived to a token; each phase takes what those before it returned.
 
     Raises the OAuth2Error of the first that refuses; in this order they do.
     """
-    client_request = authenticate(request)  # invalid_request, invalid_client
+    client_request = server.authenticate(request)  # invalid_request, invalid_client
     try:
         entitled = may_use(grant, client_request)  # invalid_client, unauthorized_client
-        confirmation = confirm(entitled)
+        confirmation = confirm(entitled, server)  # invalid_request, invalid_dpop_proof
         scope = granted_scope(entitled)  # invalid_scope
         wanted = Wanted(confirmation, scope, granted_audience(entitled))  # invalid_target
         authorization = grant.authorize(entitled, wanted)
         issued = mint(authorization, request.keys, request.now, request.set_indexes)  # temporarily_unavailable
         if issued.stored is not None:
-            keep(issued.stored, request.now)  # temporarily_unavailable
+            server.keep(issued.stored, request.now)  # temporarily_unavailable
     except Refusal as refused:
         claimed_by(refused, client_request.client.client_id)
         raise
@@ -74,12 +82,6 @@ def may_use(grant: TokenGrant, request: ClientRequest) -> ClientRequest:
     if grant.GRANT_TYPE not in realm.grant_types:
         raise unauthorized_client("grant_not_allowed_by_realm")
     return request
-
-
-def confirm(request: ClientRequest) -> Confirmation:
-    """What the token will be bound to. The place of DPoP proofs and client certificates; there are none yet."""
-    del request
-    return {}
 
 
 def granted_scope(request: ClientRequest) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ time: an address that hangs never holds up those who need nothing from it.
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -107,6 +107,26 @@ class OutsideKeys:
                 if kid is None:
                     return source.fitting(token.alg)
                 return (source.key(kid, issued_at if type(issued_at) in (int, float) else None),)
+            except InvalidToken:
+                return ()
+            except Unavailable as error:
+                raise KeysOutOfReach("keys_out_of_reach", error.retry_after) from None
+
+    def alike(self, at: KeysAt, thumbprint: str, alg: str) -> Sequence[VerificationKey]:
+        """The keys that one of this thumbprint may be among, for what names none; empty where there is none.
+
+        Looked for under its thumbprint first, as most are called. Raises KeysOutOfReach when that cannot be told.
+        """
+        source = self._source(at)
+        found = source.at_hand(thumbprint)
+        if found is not None:
+            return (found,)
+        about_to_wait()
+        with self._waits(at):
+            try:
+                with suppress(InvalidToken):
+                    return (source.key(thumbprint),)
+                return source.fitting(alg)
             except InvalidToken:
                 return ()
             except Unavailable as error:

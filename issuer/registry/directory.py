@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from issuer.clients import Client
-from issuer.outside.key_sources import Keys, KeysAt
+from issuer.outside.key_sources import KeysAt, OutsideKeys
 from issuer.realms import Realm
 from issuer.registry.single_use import First
 from issuer.secret_checks.failures import FailureLimit
@@ -17,7 +17,7 @@ from realmint.protocol.jws import Unverified, VerificationKey
 class Directory(NamedTuple):
     """Made for one request, which came from `address`; `client` finds one by the id of a realm and its name.
 
-    keys_outside, first: where keys outside are found, and who uses what may be used once.
+    outside, first: where keys outside are found, and who uses what may be used once.
     """
 
     client: Callable[[int, str], Client | None]
@@ -25,7 +25,7 @@ class Directory(NamedTuple):
     verifier: SecretVerifier
     failures: FailureLimit
     address: str | None
-    keys_outside: Keys
+    outside: OutsideKeys
     first: First
 
     def find_client(self, client_id: str) -> Client | None:
@@ -71,7 +71,11 @@ class Directory(NamedTuple):
 
     def find_keys(self, at: KeysAt, token: Unverified) -> Sequence[VerificationKey]:
         """The keys outside that may have signed. Raises KeysOutOfReach when that cannot be told."""
-        return self.keys_outside(at, token)
+        return self.outside.find(at, token)
+
+    def find_keys_alike(self, at: KeysAt, thumbprint: str, alg: str) -> Sequence[VerificationKey]:
+        """The keys outside that one of this thumbprint may be among. Raises KeysOutOfReach."""
+        return self.outside.alike(at, thumbprint, alg)
 
     def use_first(self, what: str, whose: int, name: str, until: int) -> bool:
         """Whether nobody used this before, over all processes and nodes. Raises temporarily_unavailable, or one of

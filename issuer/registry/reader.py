@@ -20,10 +20,15 @@ from keys.sealing import Sealer
 
 
 class Reader:
-    """Reads realms that live under `base_url`. `last` gives the view of a realm before, for what was opened then."""
+    """Reads realms. `addresses`: where the one at a path lives; `last`: its view before, for what was opened then."""
 
-    def __init__(self, base_url: str, sealer: Callable[[], Sealer], last: Callable[[str], RealmView | None]) -> None:
-        self._base_url = base_url
+    def __init__(
+        self,
+        addresses: Callable[[str], Addresses],
+        sealer: Callable[[], Sealer],
+        last: Callable[[str], RealmView | None],
+    ) -> None:
+        self._addresses = addresses
         self._sealer = sealer
         self._last = last
 
@@ -47,7 +52,7 @@ class Reader:
         for kid in keys.foreign:
             log.event("key_not_authenticated", realm=path, kid=kid, level="ERROR")
         set_indexes = set(revoked_store.of_realm(connection, realm.id, SET_INDEXES))
-        return RealmView(realm, Addresses(self._base_url, realm.path), keys, set_indexes, ended)
+        return RealmView(realm, self._addresses(realm.path), keys, set_indexes, ended)
 
     def readable(self, connection: Connection, paths: Sequence[str]) -> dict[str, RealmView | None]:
         """Those of the realms that can be read; one that is spoilt is left out, and holds no other up.

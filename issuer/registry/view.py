@@ -15,7 +15,7 @@ from typing import TypeVar
 from issuer import log
 from issuer.clients import MAX_CLIENT_ID, Client
 from issuer.outside.key_sources import OutsideKeys
-from issuer.realms import Realm
+from issuer.realms import Addresses, Realm
 from issuer.registry.bounded import Held
 from issuer.registry.cache import Cache, RealmView
 from issuer.registry.directory import Directory
@@ -85,7 +85,7 @@ class Registry:
         marks: Marks,
         outside: OutsideKeys,
         *,
-        base_url: str,
+        addresses: Callable[[str], Addresses],
         policy: RotationPolicy,
         clock: Clock,
         monotonic: Monotonic,
@@ -109,7 +109,7 @@ class Registry:
         self._looking_again: Flights[str] = Flights()
         self._reading: Flights[str | tuple[int, str]] = Flights()
         self._restored = Restored(database)
-        self._reader = Reader(base_url, sealer, self._cache.last_view)
+        self._reader = Reader(addresses, sealer, self._cache.last_view)
         refresh, max_age = policy.snapshot_refresh, policy.snapshot_max_age
         self._lookout = Lookout(self._look, Looks(refresh, max_age), monotonic)
         # Where a clock was handed in, time passes only when told, and the requests themselves look.
@@ -245,10 +245,14 @@ class Registry:
         with suppress(NotDone):
             self._looking_again.join("", look, LOOK_SECONDS)
 
+    def use_first(self, what: str, whose: int, name: str, until: int) -> bool:
+        """Whether nobody used this before, over all processes and nodes (issuer/registry/single_use.py)."""
+        return self._single_use.first(what, whose, name, until)
+
     def directory(self, realm: Realm, address: str | None) -> Directory:
         """The clients of one realm, for the authentication of one that asks from `address`."""
         return Directory(
-            self.client, realm, self._verifier, self._failures, address, self._outside.find, self._single_use.first
+            self.client, realm, self._verifier, self._failures, address, self._outside, self._single_use.first
         )
 
     def age(self) -> float:

@@ -11,6 +11,7 @@ from typing import Any, Protocol, cast
 
 import httptools
 
+from issuer.certificate import Presented, shown
 from issuer.request import MAX_BODY
 from issuer.serving.environ import Environs, Head, Refused
 from issuer.serving.limits import Limits
@@ -57,6 +58,14 @@ class Service(Protocol):
         """What to send to who sent no request."""
 
 
+class _BodyAlone:
+    """What a parser tells of a body whose head another one has read."""
+
+    def __init__(self, body: Callable[[bytes], None], complete: Callable[[], None]) -> None:
+        self.on_body = body
+        self.on_message_complete = complete
+
+
 class Connection(asyncio.Protocol):
     """One, from its first byte to its last. Everything is called in the thread of the event loop.
 
@@ -70,6 +79,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", None)
         self._address = ""
         self._secure = False
+        self._certificate: Presented | None = None
         self.made = False
         """Whether the connection was there, and its end will be told."""
         self.deadline = service.now() + self._limits.head_seconds
@@ -99,7 +109,10 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self.made = True
-        self._secure = transport.get_extra_info("sslcontext") is not None
+        tls = transport.get_extra_info("ssl_object")
+        self._secure = tls is not None
+        if tls is not None:
+            self._certificate = shown(tls)
         # Not 0 over TLS: uvloop would count its own tickets, and never go on.
         self._transport.set_write_buffer_limits(high=8192 if self._secure else 0)
         peer = transport.get_extra_info("peername")
@@ -188,7 +201,9 @@ class Connection(asyncio.Protocol):
         self._in_head = False
         self._unseen = 0
         parser = self._parser
-        head = Head(parser.get_method(), self._target, parser.get_http_version(), self._fields, self._address)
+        head = Head(
+            parser.get_method(), self._target, parser.get_http_version(), self._fields, self._address, self._certificate
+        )  # fmt: skip
         try:
             environ = self._environ = self._service.environs.of(head)
         except Refused as refused:
@@ -217,8 +232,12 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         parser = self._parser
-        if self._environ is not None:
-            self._arrived(bytes(self._body), keep=parser.should_keep_alive() and not parser.should_upgrade())
+        if self._environ is None:
+            return
+        upgrade = parser.should_upgrade()
+        if upgrade and self._framing():
+            return  # the parser passes its body over; _read_on() does not
+        self._arrived(bytes(self._body), keep=parser.should_keep_alive() and not upgrade)
 
     # How it goes on.
 
@@ -227,8 +246,10 @@ class Connection(asyncio.Protocol):
         self._framed += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            return  # it was answered, and the connection ends with that
+        except httptools.HttpParserUpgrade as upgrade:
+            if self._environ is not None:
+                self._read_on(data[upgrade.args[0] :])
+            return  # else it was answered, and the connection ends with that
         except httptools.HttpParserError:
             if self._over:
                 return
@@ -244,6 +265,23 @@ class Connection(asyncio.Protocol):
             self._refuse(_HEAD_SIZE)
         elif self._environ is not None and self._framed > self._limits.chunked_size:
             self._broke_off()
+
+    def _framing(self) -> list[bytes]:
+        """The fields that say where the body of the request ends."""
+        framing = (b"content-length", b"transfer-encoding")
+        return [name + b": " + value for name, value in self._fields if name.lower() in framing]
+
+    def _read_on(self, data: bytes) -> None:
+        """With the body of a request that would rather speak another protocol, as Java's client always would (h2c).
+
+        No other is spoken (RFC 9110 section 7.8), but the parser ends where the head does. The connection ends with
+        the answer.
+        """
+        head = [b"POST / HTTP/1.1", *self._framing(), b"Connection: close", b"", b""]
+        self._parser = httptools.HttpRequestParser(_BodyAlone(self.on_body, self.on_message_complete))
+        self._parser.feed_data(b"\r\n".join(head))
+        if data:
+            self._feed(data)
 
     def _stop_parsing(self, refused: Refused) -> None:
         self._refused = refused

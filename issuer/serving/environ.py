@@ -9,6 +9,8 @@ import sys
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
+from issuer.certificate import SHOWN, Presented
+
 _HOST = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:%\[\]-]*\Z")  # RFC 3986 section 3.2, without a user
 _MOST_NAMES = 256
 _READ = frozenset(
@@ -18,13 +20,14 @@ _READ = frozenset(
 
 
 class Head(NamedTuple):
-    """The head of a request as it came."""
+    """The head of a request as it came. certificate: what the connection's TLS was shown."""
 
     method: bytes
     target: bytes
     version: str
     fields: list[tuple[bytes, bytes]]
     peer: str
+    certificate: Presented | None = None
 
 
 class Refused(Exception):
@@ -82,6 +85,8 @@ class Environs:
         environ["PATH_INFO"] = unquote(path, "latin-1") if "%" in path else path
         environ["QUERY_STRING"] = query
         environ["REMOTE_ADDR"] = head.peer
+        if head.certificate is not None:
+            environ[SHOWN] = head.certificate
         if head.version not in {"1.0", "1.1"}:
             raise Refused(400, "version", "The version is unknown")
         environ["SERVER_PROTOCOL"] = "HTTP/" + head.version

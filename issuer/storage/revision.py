@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-SCHEMA = "0002"
+SCHEMA = "0003"
 """The Alembic revision that this code works with."""
 SETUP_COMMANDS = ("flask db upgrade", "flask realms create /")
 

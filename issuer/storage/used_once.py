@@ -6,7 +6,7 @@ No process remembers any of it: whoever inserts the row first has used it, on wh
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, func, select
 
 from issuer.storage.tables import used_once
 from issuer.storage.upsert import insert_into
@@ -25,8 +25,8 @@ def take(connection: Connection, marks: Sequence[Mark]) -> set[bytes]:
     # order, so that two who take the same never wait for each other.
     longest = {mark.digest: mark.until for mark in sorted(marks)}
     values = [{"digest": digest, "expires_at": until} for digest, until in longest.items()]
-    inserted = insert_into(connection, used_once).values(values).on_conflict_do_nothing().returning(used_once.c.digest)
-    return {bytes(digest) for digest in connection.scalars(inserted)}
+    inserted = insert_into(connection, used_once).on_conflict_do_nothing().returning(used_once.c.digest)
+    return {bytes(digest) for digest in connection.scalars(inserted, values)}
 
 
 def prune(connection: Connection, before: int, most: int) -> int:
@@ -42,3 +42,9 @@ def prune(connection: Connection, before: int, most: int) -> int:
         .with_for_update(skip_locked=True)
     )
     return connection.execute(delete(used_once).where(used_once.c.digest.in_(old.scalar_subquery()))).rowcount
+
+
+def count_over(connection: Connection, before: int) -> int:
+    """How many ended before an instant."""
+    over = select(func.count()).select_from(used_once).where(used_once.c.expires_at < before)
+    return int(connection.scalar(over) or 0)

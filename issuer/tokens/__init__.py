@@ -5,8 +5,8 @@ am and opaque.
 May import keys, the issuer's values and realmint.protocol; the store's word on a token is handed in.
 """
 
-from issuer.tokens.authorization import Authorization, Confirmation
+from issuer.tokens.authorization import UNBOUND, Authorization, Confirmation
 from issuer.tokens.formats import FORMATS, FORMATS_BY_NAME
 from issuer.tokens.mint import Issued, mint
 
-__all__ = ["FORMATS", "FORMATS_BY_NAME", "Authorization", "Confirmation", "Issued", "mint"]
+__all__ = ["FORMATS", "FORMATS_BY_NAME", "UNBOUND", "Authorization", "Confirmation", "Issued", "mint"]

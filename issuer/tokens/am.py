@@ -6,7 +6,7 @@ from typing import Any
 from issuer.refusals import invalid_target
 from issuer.tokens.claims import MintedClaims, new_grant_id, one_or_many
 from issuer.tokens.resources import is_resource
-from realmint.protocol.names import BEARER, JWT_TYP
+from realmint.protocol.names import JWT_TYP
 
 
 class AM:
@@ -28,7 +28,7 @@ class AM:
             "subname": client_id,
             "iss": minted.issuer,
             "tokenName": "access_token",
-            "token_type": BEARER,
+            "token_type": minted.token_type,
             "authGrantId": new_grant_id(),
             "client_id": client_id,
             "aud": one_or_many(minted.audience or (client_id,)),

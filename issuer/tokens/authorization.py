@@ -1,13 +1,23 @@
 """Authorization: what was decided, between the grant that decides and the mint that writes it down."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from issuer.clients import Client
 from issuer.realms import Addresses, Realm
+from realmint.protocol.names import BEARER
 
-Confirmation = Mapping[str, str]
-"""What a token is bound to (RFC 7800, `cnf`). Empty: to nobody, it is a bearer token; nothing else is made yet."""
+
+class Confirmation(NamedTuple):
+    """What a token is bound to (RFC 7800, `cnf`), and so of what type it is (RFC 6749 section 7.1)."""
+
+    bound: Mapping[str, str]
+    token_type: str
+
+
+UNBOUND = Confirmation(MappingProxyType({}), BEARER)
+"""A bearer token: whoever has it may use it."""
 
 
 class Authorization(NamedTuple):

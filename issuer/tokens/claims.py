@@ -26,6 +26,7 @@ class MintedClaims(NamedTuple):
     expires_at: int
     token_id: str
     slot: int
+    token_type: str
 
     @property
     def status(self) -> dict[str, dict[str, object]]:

@@ -58,14 +58,18 @@ def mint(authorization: Authorization, keys: Snapshot, now: int, set_already: Co
         expires_at=now + authorization.lifetime,
         token_id=slots.token_id(index, random),
         slot=index,
+        token_type=authorization.confirmation.token_type,
     )
     written = FORMATS_BY_NAME.get(authorization.client.token_format or authorization.realm.token_format)
     if written is None:  # a later version's, or somebody spoilt the row
         raise because(TemporarilyUnavailableError(), "unknown_token_format")
+    claims = written.shape(minted)
+    if authorization.confirmation.bound:
+        claims["cnf"] = dict(authorization.confirmation.bound)  # the same in every format (RFC 7800 section 3.1)
     if written.TYP is None:
-        return _unsigned(authorization, minted, written.shape(minted))
+        return _unsigned(authorization, minted, claims)
     signer = _signer(authorization, keys)
-    token = jws.sign_payload(signed(written.shape(minted)), signer, written.TYP)
+    token = jws.sign_payload(signed(claims), signer, written.TYP)
     if len(token) > MAX_TOKEN:
         raise invalid_scope("token_too_large")
     return Issued(token, authorization, minted.token_id, minted.expires_at, signer.kid)

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from realmint.protocol import base64url
 from realmint.protocol.jws import MAX_KID, MIN_RSA_BITS, JWSError, import_public
+from realmint.protocol.names import OTHER_NAMES
 from realmint.protocol.signatures import checks
 from realmint.protocol.weak import is_weak_scalar, is_weak_seed
 
@@ -76,8 +77,8 @@ def from_jwk(jwk: Mapping[str, Any], kid: str | None = None, alg: str | None = N
     if "d" not in jwk:
         raise KeyRefused("the JWK has no private half: the private key is needed, not the public one")
     named = jwk.get("alg")
-    if named == "Ed25519":  # RFC 9864; the key is the same
-        named = "EdDSA"
+    if isinstance(named, str):
+        named = OTHER_NAMES.get(named, named)
     if named is not None and (not isinstance(named, str) or alg not in (None, named)):
         raise KeyRefused("the JWK is for another algorithm than alg")
     operations = jwk.get("key_ops", ["sign"])

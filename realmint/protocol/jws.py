@@ -18,7 +18,7 @@ from joserfc.jwk import ECKey, JWKRegistry, Key, OKPKey, RSAKey
 
 from realmint.protocol import base64url
 from realmint.protocol.base64url import encode as _b64encode
-from realmint.protocol.names import SIGNING_ALGORITHMS
+from realmint.protocol.names import OTHER_NAMES, SIGNING_ALGORITHMS
 from realmint.protocol.signatures import Check, checks
 from realmint.protocol.weak import is_weak_modulus
 
@@ -26,6 +26,8 @@ MAX_TOKEN = 8192
 """Longest compact JWS in characters."""
 MAX_HEADER = 2048
 """Longest protected header in characters, encoded."""
+MAX_PROOF_HEADER = 4096
+"""The same for a proof, whose header holds a whole public key: one of RSA beside what its maker says of it."""
 MAX_DEPTH = 32
 """Deepest nesting of a header or a payload."""
 MAX_KID = 128
@@ -33,12 +35,16 @@ MAX_KID = 128
 MIN_RSA_BITS = 2048  # RFC 7518 section 3.3
 _MODULUS_CHARS = (342, 1366)  # base64url of 2048 to 8192 bits
 
+_USES = ("sig", "jwt-svid")
+"""`use` of a key that verifies tokens: the second in a SPIFFE bundle (SPIFFE Trust Domain and Bundle, 4.2.2)."""
 _CURVES = {"P-256": "ES256", "P-384": "ES384", "Ed25519": "EdDSA"}
 PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 """Members of a JWK that nobody but its owner may see (RFC 7518 section 6)."""
 # RFC 8725 section 3.10: a key or a place to fetch one is never taken from the token itself. `crit`
 # and `b64` change how a token is read, and we understand no extension (RFC 7515 section 4.1.11).
 _REFUSED_HEADERS = frozenset({"crit", "b64", "jwk", "jku", "x5u", "x5c", "zip", "enc"})
+# But by a DPoP proof, which says with which key it was made (RFC 9449 section 4.2).
+_REFUSED_IN_PROOFS = _REFUSED_HEADERS - {"jwk"}
 
 
 class JWSError(Exception):
@@ -66,6 +72,7 @@ class Signer(Protocol):
 class Header(NamedTuple):
     """A protected header whose members may be looked at further (RFC 7515 section 4.1).
 
+    alg: by the one name that we know it under, whatever the member says (OTHER_NAMES).
     typ: in lower case, without `application/` (section 4.1.9); empty where there is none.
     """
 
@@ -134,11 +141,19 @@ def sign_payload(payload: bytes, signer: Signer, typ: str) -> str:
     return (signing_input + b"." + _b64encode(signer.sign(signing_input))).decode("ascii")
 
 
-def peek(token: str, longest: int = MAX_TOKEN) -> Unverified:
+def sign_with_header(claims: Mapping[str, Any], signer: Signer, header: Mapping[str, Any]) -> str:
+    """A compact JWS with this very header, for what says more in it than which key signed (RFC 9449 section 4.2)."""
+    encoded = (_b64encode(_compact_json.encode(each).encode()) for each in (dict(header), dict(claims)))
+    signing_input = b".".join(encoded)
+    return (signing_input + b"." + _b64encode(signer.sign(signing_input))).decode("ascii")
+
+
+def peek(token: str, longest: int = MAX_TOKEN, *, proof: bool = False) -> Unverified:
     """The header and claims of `token`, of at most `longest` characters, strictly parsed and not verified.
 
+    proof: the text is a DPoP proof and nothing else; only then may its header hold `jwk`, and be longer.
     Raises JWSError with one of `malformed`, `too_large`, `alg`, `header`. Not checked: the signature,
-    the `typ`, and every claim.
+    the `typ`, the `jwk`, and every claim.
     """
     if len(token) > longest:
         raise JWSError("too_large")
@@ -150,12 +165,11 @@ def peek(token: str, longest: int = MAX_TOKEN) -> Unverified:
         raise JWSError("malformed")
     signing_input, _, signature = raw.rpartition(b".")
     head, _, body = signing_input.partition(b".")
-    if len(head) > MAX_HEADER:
+    if len(head) > (MAX_PROOF_HEADER if proof else MAX_HEADER):
         raise JWSError("too_large")
     try:
-        return Unverified(
-            _header(head), parse_object(base64url.decode(body)), signing_input, base64url.decode(signature)
-        )
+        header = _proof_header(head) if proof else _header(head)
+        return Unverified(header, parse_object(base64url.decode(body)), signing_input, base64url.decode(signature))
     except ValueError:
         raise JWSError("malformed") from None
 
@@ -199,14 +213,13 @@ def verification_key(jwk: object) -> VerificationKey:
     kid = jwk.get("kid")
     if not isinstance(kid, str) or not 0 < len(kid) <= MAX_KID:
         raise JWSError("key")
-    if jwk.get("use", "sig") != "sig" or "verify" not in _key_ops(jwk):
+    if jwk.get("use", "sig") not in _USES or "verify" not in _key_ops(jwk):
         raise JWSError("key")
     key = import_public(jwk)
     fitting = _fitting_algorithms(key)
     if "alg" in jwk:
-        # RFC 9864 names EdDSA over Ed25519 "Ed25519"; the key is the same.
-        alg = "EdDSA" if jwk["alg"] == "Ed25519" else jwk["alg"]
-        fitting &= {alg} if isinstance(alg, str) else set()
+        alg = jwk["alg"]
+        fitting &= {OTHER_NAMES.get(alg, alg)} if isinstance(alg, str) else set()
     if not fitting:
         raise JWSError("key")
     return VerificationKey(kid, frozenset(fitting), key.thumbprint(), checks(key.public_key))
@@ -261,11 +274,22 @@ def parse_object(raw: bytes) -> dict[str, Any]:
 @lru_cache(maxsize=256)
 def _header(head: bytes) -> Header:
     """A header that may be looked at further. Those of one key are the same, byte for byte, token after token."""
+    return _checked(head, _REFUSED_HEADERS)
+
+
+@lru_cache(maxsize=256)
+def _proof_header(head: bytes) -> Header:
+    """That of a proof, held apart: anybody makes as many of them as he likes, and drives no token's out."""
+    return _checked(head, _REFUSED_IN_PROOFS)
+
+
+def _checked(head: bytes, refused: frozenset[str]) -> Header:
     members = MappingProxyType(parse_object(base64url.decode(head)))
     alg, kid, typ = members.get("alg"), members.get("kid"), members.get("typ", "")
-    if not isinstance(alg, str) or alg not in SIGNING_ALGORITHMS:
+    alg = OTHER_NAMES.get(alg, alg) if isinstance(alg, str) else None
+    if alg not in SIGNING_ALGORITHMS:
         raise JWSError("alg")
-    if _REFUSED_HEADERS & members.keys():
+    if refused & members.keys():
         raise JWSError("header")
     if "kid" in members and (not isinstance(kid, str) or not 0 < len(kid) <= MAX_KID):
         raise JWSError("header")

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 
 ACCESS_TOKEN_TYP = "at+jwt"  # noqa: S105 - a media type; RFC 9068 section 2.1
 JWT_TYP = "JWT"  # RFC 7519 section 5.1
-CLIENT_AUTHENTICATION_TYP = "client-authentication+jwt"  # rfc7523bis: an assertion by which a client authenticates
 STATUS_LIST_TYP = "statuslist+jwt"  # Token Status List, draft 21, section 5.1
 STATUS_LIST_MEDIA_TYPE = "application/statuslist+jwt"  # the same, section 14.7
 CLIENT_AUTHENTICATION_TYP = "client-authentication+jwt"  # rfc7523bis section 3
@@ -13,12 +12,16 @@ JWT_BEARER_ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" 
 JWT_SPIFFE_ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe"  # OAuth SPIFFE, draft 02, section 3
 JWT_BEARER_GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"  # RFC 7523 section 2.1
 BEARER = "Bearer"  # RFC 6750 section 4
+DPOP_NONCE = "DPoP-Nonce"  # a header, RFC 9449 section 8.1
+DPOP = "DPoP"  # RFC 9449 section 7.1: the scheme, the token type and the header
+DPOP_TYP = "dpop+jwt"  # RFC 9449 section 4.2
 FORM_MEDIA_TYPE = "application/x-www-form-urlencoded"  # RFC 6749 appendix B
-JWT_BEARER_ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"  # RFC 7523 section 2.2
 JWK_SET_MEDIA_TYPE = "application/jwk-set+json"  # RFC 7517 section 8.5.2
 
 SIGNING_ALGORITHMS = ("ES256", "RS256", "PS256", "ES384", "EdDSA")
 """Algorithms of RFC 7518 and RFC 8037 that Realmint signs and verifies with; never `none` or HMAC."""
+OTHER_NAMES = {"Ed25519": "EdDSA"}
+"""What RFC 9864 section 2.2 calls an algorithm of those, which newer libraries sign under: taken as the one it is."""
 
 MAX_SCOPE = 4096
 """Longest scope string in characters; a longer one could not travel in an HTTP header."""

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
-from realmint.decision import AccessToken
+from realmint.access_token import AccessToken
 from realmint.protocol import system_clock
 from realmint.protocol.names import parse_scope
 from realmint.resource_server import ResourceServer

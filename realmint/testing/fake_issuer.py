@@ -11,16 +11,18 @@ from urllib.parse import parse_qs
 
 from realmint.messages import Request, Response, TransportError
 from realmint.protocol import checksummed, jws
-from realmint.protocol.names import ACCESS_TOKEN_TYP, STATUS_LIST_MEDIA_TYPE, STATUS_LIST_TYP
+from realmint.protocol.names import ACCESS_TOKEN_TYP, BEARER, DPOP, STATUS_LIST_MEDIA_TYPE, STATUS_LIST_TYP
 from realmint.protocol.status_list import written
 from realmint.resource_server import ResourceServer
 from realmint.testing.assertions import KeyClient
 from realmint.testing.clock import TestClock
+from realmint.testing.prover import Prover, confirmation
 from realmint.testing.served import served
 from realmint.testing.signing import SigningKey
 
 ISSUER = "https://issuer.test/oauth2/realms/root"
 LIST_BYTES = 1024
+Bound = Prover | bytes | Sequence[Prover | bytes]
 
 
 @dataclass
@@ -93,22 +95,34 @@ class FakeIssuer:
         scope: str | None = "",
         client_id: str = "test-client",
         lifetime: int = 600,
+        bound_to: Bound = (),
         **claims: Any,
     ) -> str:
-        """A good token. claims: more or other ones; None takes one away."""
-        said = self.claims(audience=audience, scope=scope, client_id=client_id, lifetime=lifetime)
+        """A good token. bound_to: a Prover, a certificate (DER), or both. claims: more or other ones; None: without."""
+        said = self.claims(audience=audience, scope=scope, client_id=client_id, lifetime=lifetime) | _cnf(bound_to)
         said = {name: value for name, value in {**said, **claims}.items() if value is not None}
         token = self.keys[0].token(self.header(), said)
         self._issued[token] = said
         return token
 
     def issue_opaque(
-        self, *, audience: str | Sequence[str], scope: str | None = "", client_id: str = "test-client", **claims: Any
+        self,
+        *,
+        audience: str | Sequence[str],
+        scope: str | None = "",
+        client_id: str = "test-client",
+        bound_to: Bound = (),
+        **claims: Any,
     ) -> str:
         """A good token of the format `opaque`, which only introspection knows."""
         token = checksummed.written(checksummed.OPAQUE_TOKEN, token_bytes(checksummed.RANDOM_BYTES))
-        self._issued[token] = {**self.claims(audience=audience, scope=scope, client_id=client_id), **claims}
+        said = self.claims(audience=audience, scope=scope, client_id=client_id)
+        self._issued[token] = {**said, **_cnf(bound_to), **claims}
         return token
+
+    def prover(self, alg: str = "ES256") -> Prover:
+        """A client with a key of its own, on this issuer's clock."""
+        return Prover(alg, self._now)
 
     def header(self) -> dict[str, Any]:
         return {"alg": self.keys[0].alg, "kid": self.keys[0].kid, "typ": ACCESS_TOKEN_TYP}
@@ -245,7 +259,7 @@ class FakeIssuer:
         said = self._issued.get(token)
         if said is None or said["status"]["status_list"]["idx"] in self._revoked or said["exp"] <= self._now():
             return _json({"active": False})
-        return _json({"active": True, "token_type": "Bearer", **said})
+        return _json({"active": True, "token_type": DPOP if "jkt" in said.get("cnf", {}) else BEARER, **said})
 
     def _revoke(self, tokens: list[str]) -> None:
         for token in tokens:
@@ -255,6 +269,11 @@ class FakeIssuer:
 
     def _now(self) -> int:
         return int(time.time()) if self._listening else self.clock.wall()  # noqa: TID251 - on the machine's, where it listens
+
+
+def _cnf(bound_to: Bound) -> dict[str, Any]:
+    each = (bound_to,) if isinstance(bound_to, Prover | bytes) else tuple(bound_to)
+    return {"cnf": confirmation(*each)} if each else {}
 
 
 def _json(document: Any, **headers: str) -> Response:

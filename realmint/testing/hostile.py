@@ -1,4 +1,4 @@
-"""Requests that no API may let in, each wrong in one place (RFC 6750, RFC 8725, RFC 9068 section 4)."""
+"""Requests that no API may let in, each wrong in one place (RFC 6750, RFC 8725, RFC 9068 section 4, RFC 9449)."""
 
 import base64
 import hashlib
@@ -8,34 +8,60 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from realmint.testing.fake_issuer import FakeIssuer
+from realmint.testing.hostile_proofs import bound_tokens
 from realmint.testing.signing import SigningKey, encoded
 
 _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
 class Hostile(NamedTuple):
-    """One request: what is wrong with it, its Authorization headers, and the statuses that refuse it rightly."""
+    """One request: what is wrong with it, its Authorization headers, and the statuses that refuse it rightly.
+
+    headers: what else it brings. times: how often it is sent, the last of which is the one that is wrong.
+    """
 
     name: str
     authorization: tuple[str, ...]
     statuses: frozenset[int] = frozenset({400, 401})
+    headers: tuple[tuple[str, str], ...] = ()
+    times: int = 1
 
 
-def hostile_tokens(issuer: FakeIssuer, audience: str | Sequence[str], scope: str) -> list[Hostile]:
-    """Every hostile request against a route of an API of this audience, which needs `scope` ("" for none)."""
+def hostile_tokens(
+    issuer: FakeIssuer, audience: str | Sequence[str], scope: str, method: str = "GET", url: str | None = None
+) -> list[Hostile]:
+    """Every hostile request against a route of an API of this audience, which needs `scope` ("" for none).
+
+    method, url: of the route, as proofs name them (RFC 9449); the URL is the audience, where that is one.
+    """
     forge = _Forge(issuer, audience, scope)
     tokens = [*_headers(forge), *_signatures(forge), *_claims(forge), *_encodings(forge), *_others()]
     found = [Hostile(name, (f"Bearer {token}",)) for name, token in tokens]
     found += _requests(forge)
+    found += [
+        Hostile(name, authorization, headers=headers, times=times)
+        for name, authorization, headers, times in bound_tokens(
+            issuer, audience, scope, method, url or _first(audience)
+        )
+    ]
     if scope:
         less = issuer.issue(audience=audience, scope="another:scope")
         longer = issuer.issue(audience=audience, scope=" ".join(f"{value}x" for value in scope.split()))
         found.append(Hostile("a scope that is another", (f"Bearer {less}",), frozenset({403})))
         found.append(Hostile("a scope that only begins like the right one", (f"Bearer {longer}",), frozenset({403})))
+        prover = issuer.prover()
+        bound = issuer.issue(audience=audience, scope="another:scope", bound_to=prover)
+        proof = ("DPoP", prover.proof(method, url or _first(audience), bound))
+        statuses = frozenset({400, 401, 403})
+        found.append(Hostile("bound to a key, of another scope", (f"DPoP {bound}",), statuses, (proof,)))
         found.append(
             Hostile("no scope", (f"Bearer {issuer.issue(audience=audience, scope=None)}",), frozenset({401, 403}))
         )
     return found
+
+
+def _first(audience: str | Sequence[str]) -> str:
+    return audience if isinstance(audience, str) else audience[0]
 
 
 class _Forge:

@@ -1,15 +1,20 @@
 """Keys of an issuer that is none: made when asked for, kept nowhere."""
 
 import base64
+import datetime as dt
 import json
 from collections.abc import Mapping
 from typing import Any
 
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from joserfc.jwk import ECKey, OKPKey, RSAKey
+
+from realmint.protocol import system_clock
 
 _KINDS: Mapping[str, Any] = {
     "ES256": lambda: ECKey.import_key(_pem(ec.generate_private_key(ec.SECP256R1()))),
@@ -53,8 +58,22 @@ def encoded(value: Any) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
 
 
-def _pem(key: Any) -> bytes:
-    from cryptography.hazmat.primitives import serialization
+def client_certificate(name: str = "test-client") -> bytes:
+    """A certificate (DER) that a client signed itself, under a fresh key, good for a day."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    start = dt.datetime.fromtimestamp(system_clock() - 3600, dt.UTC)
+    builder = x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key())
+    builder = builder.serial_number(x509.random_serial_number())
+    builder = builder.not_valid_before(start).not_valid_after(start + dt.timedelta(days=1))
+    return builder.sign(key, SHA256()).public_bytes(serialization.Encoding.DER)
 
+
+def pem_of(certificate: bytes) -> str:
+    """A certificate as text."""
+    return x509.load_der_x509_certificate(certificate).public_bytes(serialization.Encoding.PEM).decode("ascii")
+
+
+def _pem(key: Any) -> bytes:
     plain = serialization.NoEncryption()
     return bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain))

@@ -20,7 +20,7 @@ def health(issuer: Issuer, realm: str = "/") -> list[dict[str, Any]]:
     result = issuer.command(f"clients health --realm {realm} --json")
     found: list[dict[str, Any]] = json.loads(result.stdout)
     assert result.exit_code == (1 if found else 0)
-    assert all(set(each) == {"client_id", "kind", "finding", "secret_id", "scopes"} for each in found)
+    assert all(set(each) == {"client_id", "kind", "finding", "secret_id", "credential_id", "scopes"} for each in found)
     return found
 
 
@@ -61,7 +61,7 @@ def test_who_was_never_used_and_who_is_not_any_more_are_told_apart(
         {"client_id": "fresh", "kind": "never_used", "finding": "never used, for 30 days or more"},
         {"client_id": "was", "kind": "unused", "finding": "not used for 30 days"},
     ]
-    more = {"secret_id": None, "scopes": []}
+    more = {"secret_id": None, "credential_id": None, "scopes": []}
     assert health(stored_issuer) == ([each | more for each in expected] if found else [])
 
 
@@ -105,7 +105,7 @@ def test_a_secret_that_is_a_year_old_wants_rotation_however_much_it_is_used(
     use(stored_issuer, Caller("svc", made["client_secret"]))
     secret_id = made["secret_id"]
     told = {"client_id": "svc", "kind": "old", "finding": f"secret {secret_id} is over a year old"}
-    assert health(stored_issuer) == [told | {"secret_id": secret_id, "scopes": []}] * found
+    assert health(stored_issuer) == [told | {"secret_id": secret_id, "credential_id": None, "scopes": []}] * found
 
 
 def test_scopes_that_were_never_requested_are_named_a_month_after_registration(stored_issuer: Issuer) -> None:
@@ -119,7 +119,7 @@ def test_scopes_that_were_never_requested_are_named_a_month_after_registration(s
     use(stored_issuer, caller, scope="write read")
     found = [each for each in health(stored_issuer) if each["client_id"] == "svc"]
     told = {"client_id": "svc", "kind": "scopes_never_requested", "finding": "scopes never requested: admin"}
-    assert found == [told | {"secret_id": None, "scopes": ["admin"]}]
+    assert found == [told | {"secret_id": None, "credential_id": None, "scopes": ["admin"]}]
     assert stored_issuer.token_response(caller, scope="nothing").status_code == 400
     use(stored_issuer, caller, scope="admin")
     assert [each["client_id"] for each in health(stored_issuer)] == ["idle"]

@@ -99,10 +99,11 @@ def test_who_waits_to_be_asked_for_the_body_is_asked(node: Node) -> None:
     assert answer.startswith(b"HTTP/1.1 200 ")
 
 
-def test_a_request_in_single_bytes_is_a_request(node: Node) -> None:
+@pytest.mark.parametrize("fields", ["Connection: close", "Connection: Upgrade\r\nUpgrade: h2c"])
+def test_a_request_in_single_bytes_is_a_request(node: Node, fields: str) -> None:
     with socket.create_connection(("127.0.0.1", node.deployment.port), 10) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for byte in node.token_request(fields="Connection: close"):
+        for byte in node.token_request(fields=fields):
             connection.send(bytes([byte]))
         answer = b""
         while piece := connection.recv(65536):

@@ -110,6 +110,26 @@ def test_19_a_length_and_chunks_are_refused_and_what_follows_is_not_run(
     assert answer.closed_after is not None
 
 
+UPGRADE = HEAD + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAA\r\n"
+UNKNOWN = b"grant_type=client_credentials&client_id=nobody&client_secret=x"
+WITH_AN_UPGRADE = {
+    "a length": length(UNKNOWN),
+    "chunks": b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n" % (len(UNKNOWN), UNKNOWN) + CHUNKS,
+    "another protocol": b"Upgrade: websocket\r\n" + length(UNKNOWN),
+}
+
+
+@pytest.mark.parametrize("shape", WITH_AN_UPGRADE)
+def test_a_request_that_would_rather_speak_http_2_is_answered_by_what_its_body_says(
+    served: tuple[str, Deployment], shape: str
+) -> None:
+    """Java's own client asks so of every server that it reaches without TLS."""
+    answer = heard(served[1].port, UPGRADE + WITH_AN_UPGRADE[shape] + TAIL)
+    assert answer.statuses == ([401] if served[0] == "ours" else [401, 200])  # gthread goes on with the connection
+    assert b"invalid_client" in answer.answer
+    assert answer.closed_after is not None
+
+
 BASIC = b"Authorization: Basic eDp5\r\n"
 
 

@@ -18,6 +18,8 @@ from typing import Any
 import jwt as pyjwt
 import pytest
 
+from realmint import ClientKey
+from tests.support.client_keys import MADE, pem
 from tests.support.orders import orders_api
 from tests.support.process import ROOT, Deployment, post
 
@@ -151,6 +153,21 @@ def test_authlibs_client_gets_a_token_by_audience_and_pyjwt_lets_it_in(running: 
     token = running.run(sys.executable, "-c", PROGRAMS["authlib_requests.py"])
     assert (claims(token)["client_id"], claims(token)["aud"]) == ("billing", ORDERS)
     assert running.run(sys.executable, "-c", PROGRAMS["pyjwt_api.py"], token) == "billing"
+
+
+def test_authlibs_client_signs_for_itself_with_each_kind_of_key(running: Running, tmp_path: Path) -> None:
+    make = "clients create signing --auth-method private_key_jwt --scope orders:read"
+    running.deployment.run(f"{make} --default-audience {ORDERS}")
+    keys = {alg: ClientKey(pem(MADE[alg]), alg=alg) for alg in ("ES256", "PS256", "EdDSA")}
+    public = tmp_path / "keys.json"
+    public.write_text(json.dumps({"keys": [dict(key.public_jwk) for key in keys.values()]}))
+    running.deployment.run(f"clients keys add signing {public}")
+    for alg, key in keys.items():
+        private = tmp_path / f"{alg}.pem"
+        private.write_bytes(pem(MADE[alg]))
+        asked = {"CLIENT_ID": "signing", "KEY_FILE": str(private), "KID": key.kid, "ALG": alg}
+        token = running.run(sys.executable, "-c", PROGRAMS["signed_authlib.py"], **asked)
+        assert (claims(token)["client_id"], claims(token)["aud"]) == ("signing", ORDERS)
 
 
 def test_authlib_with_the_hook_of_the_document_asks_for_a_new_token_after_a_401(

@@ -4,6 +4,8 @@ import json
 import os
 import re
 import sqlite3
+from collections.abc import Iterable
+from itertools import combinations
 from pathlib import Path
 from urllib.parse import quote
 
@@ -22,6 +24,9 @@ BAD = {
     "JWKS_MAX_AGE": ["0", "-1", "1.5", "five", "1e3", "9" * 20],
     "AUTH_FAILURES_PER_MINUTE": ["-1", "many"],
     "TRUSTED_PROXIES": ["10.0.0.0/40", "proxy.example"],
+    "CLIENT_CERT_PROXIES": ["10.0.0.0/40", "proxy.example", "0.0.0.0/0", "10.0.0.0/8, ::/0", "unix", "10.0.0.1/8"],
+    "CLIENT_CERT_HEADER": ["X_Client_Cert", "Client Cert", "Client-Cert:", "-", "1", "Ä", "x" * 65, "Authorization", "x-forwarded-FOR", "Content-Type"],
+    "CLIENT_CERT_FORMAT": ["RFC9440", "pem", "traefik"],
     "LOG_LEVEL": ["debug", "ALL"],
     "LOG_FORMAT": ["xml"],
     "ALLOW_HTTP": ["yes"],
@@ -52,6 +57,38 @@ def test_every_fault_is_in_one_message(tmp_path: Path) -> None:
 def test_a_database_outside_needs_a_key_encryption_key_that_outlives_this_machine(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=f"{PREFIX}DATABASE_URL needs {PREFIX}KEK_FILE"):
         read(tmp_path, DATABASE_URL="postgresql://h/d")
+
+
+CLIENT_CERT = {
+    "CLIENT_CERT_PROXIES": "10.0.0.0/8, fd00::1", "CLIENT_CERT_HEADER": "Client-Cert", "CLIENT_CERT_FORMAT": "rfc9440"
+}  # fmt: skip
+
+
+def test_91_certificates_come_from_proxies_by_three_settings_or_none(tmp_path: Path) -> None:
+    assert read(tmp_path).client_cert is None
+    found = read(tmp_path, **CLIENT_CERT).client_cert
+    assert found is not None
+    assert [str(network) for network in found.proxies] == ["10.0.0.0/8", "fd00::1/128"]
+    assert (found.name, found.form) == ("Client-Cert", "rfc9440")
+    for names in some_of(CLIENT_CERT):
+        with pytest.raises(SettingsError) as refused:
+            read(tmp_path, **{name: CLIENT_CERT[name] for name in names})
+        (fault,) = refused.value.faults
+        said = " and ".join(PREFIX + name for name in CLIENT_CERT if name in names)
+        missing = " and ".join(PREFIX + name for name in CLIENT_CERT if name not in names)
+        assert fault == f"{said} also needs {missing}"
+
+
+def some_of(names: Iterable[str]) -> list[tuple[str, ...]]:
+    """Every choice of one or two of three."""
+    return [choice for size in (1, 2) for choice in combinations(names, size)]
+
+
+def test_91_they_stand_in_the_file_as_well(tmp_path: Path) -> None:
+    config(tmp_path, 'client_cert_proxies = ["10.0.0.0/8"]\nclient_cert_header = "X-Client-Cert"\n')
+    with pytest.raises(SettingsError, match=f"client_cert_header in .* also needs {PREFIX}CLIENT_CERT_FORMAT"):
+        read(tmp_path)
+    assert read(tmp_path, CLIENT_CERT_FORMAT="envoy").client_cert is not None
 
 
 def test_no_setting_is_the_default_and_an_empty_one_counts_as_none(tmp_path: Path) -> None:

@@ -47,10 +47,17 @@ def test_an_active_token_is_answered_with_these_members(house: House) -> None:
 
 
 @pytest.mark.rfc("7662", "2.2")
-def test_116_a_token_that_another_version_bound_to_a_key_is_never_told_of_without_that_key(house: House) -> None:
-    """Here no token is bound yet; its client can end it all the same."""
+def test_116_a_token_that_is_bound_is_told_of_with_what_it_is_bound_to(house: House) -> None:
     token = house.issuer.token(house["svc"])
-    for cnf in ({"jkt": "x" * 43}, {"x5t#S256": "x" * 43}, {}, "x"):
+    for cnf, token_type in (({"jkt": "x" * 43}, "DPoP"), ({"x5t#S256": "x" * 43}, "Bearer")):
+        told = house.issuer.introspect(house["auditor"], resigned(house.issuer, token, cnf=cnf)).json
+        assert (told["active"], told["cnf"], told["token_type"]) == (True, cnf, token_type)
+
+
+def test_116_a_token_that_another_version_bound_is_never_told_of_without_that(house: House) -> None:
+    """Its client can end it all the same."""
+    token = house.issuer.token(house["svc"])
+    for cnf in ({"jwk": "x" * 43}, {"jkt": "x" * 43, "kid": "x"}, {"jkt": "x"}, {"jkt": 5}, {}, "x", []):
         bound = resigned(house.issuer, token, cnf=cnf)
         for caller in ("svc", "auditor"):
             assert_inactive(house.issuer.introspect(house[caller], bound))

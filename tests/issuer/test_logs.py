@@ -179,9 +179,12 @@ def events(lines: Lines) -> list[dict[str, Any]]:
 def test_209_a_token_is_one_line_with_its_jti_and_kid_and_so_is_its_introspection(house: House, lines: Lines) -> None:
     token = house.issuer.token(house["svc"])
     said = claims(token)
-    assert events(lines) == [
+    written = events(lines)
+    (secret_id,) = [each["secret_id"] for each in house.issuer.run("clients secrets list svc")]
+    assert written == [
         {
-            "event": "token_issued", "realm": "/", "client_id": "svc", "address": "127.0.0.1", "jti": said["jti"],
+            "event": "token_issued", "realm": "/", "client_id": "svc", "credential_id": secret_id,
+            "address": "127.0.0.1", "jti": said["jti"],
             "kid": header(token)["kid"], "expires_at": said["exp"],
         }
     ]  # fmt: skip

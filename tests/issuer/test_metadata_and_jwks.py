@@ -2,13 +2,19 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from joserfc.jwk import ECKey
 
+from issuer.request import SELF_SIGNED, TLS_CLIENT_AUTH
 from keys import store as key_store
+from realmint import ClientKey
+from realmint.client_assertion import assertion_form
 from tests.issuer.conftest import READER, House
 from tests.support.issuer import BASE_URL, Issuer, header
+from tests.support.mutual_tls import Authority, certificate, pem, post_with
 from tests.support.wire import FORM, JSON, REFUSALS, headers
 
 METADATA = "/.well-known/oauth-authorization-server"
@@ -60,13 +66,21 @@ def test_128_the_issuer_is_the_same_at_every_address_and_is_the_one_that_was_ask
 @pytest.mark.rfc("8414", "2")
 def test_129_metadata_is_whole_and_cacheable(house: House) -> None:
     root = f"{BASE_URL}/oauth2/realms/root"
-    methods = ["client_secret_basic", "client_secret_post", "private_key_jwt"]
-    algs = ["ES256", "RS256", "PS256", "ES384", "EdDSA"]
+    methods = [
+        "client_secret_basic",
+        "client_secret_post",
+        "private_key_jwt",
+        "tls_client_auth",
+        "self_signed_tls_client_auth",
+    ]
+    algs = ["ES256", "RS256", "PS256", "ES384", "EdDSA", "Ed25519"]
     expected = {
         "issuer": root,
         "authorization_endpoint": f"{root}/authorize",
         "token_endpoint": f"{root}/access_token",
         "token_endpoint_auth_methods_supported": methods,
+        "dpop_signing_alg_values_supported": ["ES256", "ES384", "EdDSA", "PS256", "Ed25519"],
+        "tls_client_certificate_bound_access_tokens": True,
         "token_endpoint_auth_signing_alg_values_supported": algs,
         "grant_types_supported": ["client_credentials"],
         "response_types_supported": ["none"],
@@ -92,13 +106,41 @@ def test_129_metadata_is_whole_and_cacheable(house: House) -> None:
     assert openid == response.json | more
 
 
+def signed_for(issuer: Issuer, folder: Path) -> dict[str, str]:
+    """What a client that signs for itself, made for this, presents in a form."""
+    private = ECKey.generate_key("P-256")
+    key, public = ClientKey(private.as_dict(private=True)), folder / "public.jwk"
+    public.write_text(json.dumps(key.public_jwk))
+    issuer.run("clients create signs --scope read --auth-method private_key_jwt")
+    issuer.run(f"clients keys add signs {public}")
+    issuer.clock.advance(2)
+    return assertion_form(key.assertion("signs", f"{BASE_URL}/oauth2/realms/root", issuer.clock.wall()))
+
+
+def connected(issuer: Issuer, folder: Path, client_id: str, form: dict[str, str], *, self_signed: bool) -> Any:
+    """The answer to a client that shows a certificate, made for this."""
+    authority = None if self_signed else Authority()
+    der = certificate(client_id, authority)
+    (folder / f"{client_id}.pem").write_bytes(pem(der if authority is None else authority.der))
+    method = SELF_SIGNED if self_signed else TLS_CLIENT_AUTH
+    issuer.run(f"clients create {client_id} --scope read --auth-method {method}")
+    file = folder / f"{client_id}.pem"
+    named = file if self_signed else f"--subject-dn CN={client_id} --ca {file}"
+    issuer.run(f"clients certs add {client_id} {named}")
+    issuer.clock.advance(2)
+    return post_with(issuer, der, form | {"client_id": client_id})
+
+
 @pytest.mark.rfc("8414", "2")
-def test_129_what_is_advertised_is_what_is_served_and_nothing_else(house: House) -> None:
+def test_129_what_is_advertised_is_what_is_served_and_nothing_else(house: House, tmp_path: Path) -> None:
     document = get(house.issuer, house.issuer.address(METADATA)).json
     form = {"grant_type": "client_credentials", "scope": "read"}
     works = {
         "client_secret_basic": house.issuer.post("/access_token", form, house["svc"].basic),
         "client_secret_post": house.issuer.post("/access_token", form | house["svc"].post),
+        "private_key_jwt": house.issuer.post("/access_token", form | signed_for(house.issuer, tmp_path)),
+        "tls_client_auth": connected(house.issuer, tmp_path, "named", form, self_signed=False),
+        "self_signed_tls_client_auth": connected(house.issuer, tmp_path, "itself", form, self_signed=True),
     }
     assert {name for name, response in works.items() if response.status_code == 200} == set(
         document["token_endpoint_auth_methods_supported"]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from issuer.answer import document
+from issuer.certificate import Presented
 from issuer.counts import MOST, OTHERS, Counts
 from issuer.request import Arrival, AuthenticatedClient, ClientRequest, Request
 from issuer.tokens.mint import Issued
@@ -48,17 +49,26 @@ def test_the_first_phase_that_refuses_is_the_one_that_answers(
 def test_207_208_nothing_that_is_passed_on_shows_a_secret(house: House, caplog: pytest.LogCaptureFixture) -> None:
     secret = house["svc"].secret
     arrival = Arrival(
-        "POST", "/", {}, None, f"x={secret}", {"Authorization": f"Basic {secret}"}.get, lambda _: secret.encode()
+        "POST",
+        "/",
+        {},
+        None,
+        f"x={secret}",
+        {"Authorization": f"Basic {secret}"}.get,
+        lambda _: secret.encode(),
+        lambda: Presented(secret.encode(), verified=True),
     )
     view = house.issuer.runtime.registry.realm("/")
     assert view is not None
     held: dict[str, Any] = {"authorization_header": f"Basic {secret}", "parameters": {"client_secret": (secret,)}}
-    request = Request("POST", view.realm, view.addresses, view.keys, set(), 0, None, arrival.header, **held)
+    request = Request(
+        "POST", view.realm, view.addresses, view.keys, set(), 0, None, arrival.header, arrival.certificate, **held
+    )
     client = house.issuer.runtime.registry.client(view.realm.id, "svc")
     assert client is not None
     authenticated = ClientRequest(request, AuthenticatedClient(client, "client_secret_post", "sec1"))
     assert secret not in f"{document(200, {'access_token': secret})}"
-    for value in (arrival, request, authenticated):
+    for value in (arrival, request, authenticated, arrival.certificate()):
         assert secret not in repr(value)
         assert secret not in str(value)
         with pytest.raises(AttributeError):

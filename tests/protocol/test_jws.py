@@ -103,7 +103,15 @@ def test_139_a_key_verifies_its_own_algorithm_only() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"use": "enc"}, {"key_ops": ["sign"]}, {"key_ops": "verify"}, {"alg": "ES384"}, {"alg": 1}, {"alg": "HS256"}],
+    [
+        {"use": "enc"},
+        {"use": "x509-svid"},
+        {"key_ops": ["sign"]},
+        {"key_ops": "verify"},
+        {"alg": "ES384"},
+        {"alg": 1},
+        {"alg": "HS256"},
+    ],
 )
 def test_139_a_key_meant_for_something_else_is_not_used(changes: dict[str, Any]) -> None:
     with pytest.raises(JWSError, match="key"):
@@ -294,11 +302,24 @@ def test_164_a_key_that_cannot_be_used_is_one_refusal_and_nothing_else(kind: str
     assert refused.value.reason == "key"
 
 
+def test_a_key_of_a_spiffe_bundle_verifies_tokens_where_it_is_for_them() -> None:
+    assert verification_key({**FORGE.material.public_jwk, "use": "jwt-svid"}).algorithms == {"ES256"}
+
+
 def test_an_rsa_key_without_alg_verifies_both_rsa_algorithms_and_ed25519_by_both_its_names() -> None:
     jwk = dict(generate("RS256").public_jwk)
     del jwk["alg"]
     assert verification_key(jwk).algorithms == {"RS256", "PS256"}
     assert verification_key({**generate("EdDSA").public_jwk, "alg": "Ed25519"}).algorithms == {"EdDSA"}
+
+
+@pytest.mark.rfc("9864", "2.2")
+def test_a_token_that_names_ed25519_is_one_of_eddsa_and_of_no_other_algorithm() -> None:
+    forge = Forge("EdDSA")
+    token = peek(forge.with_header(alg="Ed25519"))
+    assert (token.alg, token.header["alg"]) == ("EdDSA", "Ed25519")
+    assert verify(token, verification_key(dict(forge.material.public_jwk))).claims == forge.claims
+    assert refused(FORGE.with_header(alg="Ed25519")) == "alg"  # our key is P-256
 
 
 @settings(max_examples=300, deadline=None)

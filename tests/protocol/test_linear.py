@@ -26,10 +26,18 @@ from keys.transfer import read_key
 from realmint.bearer import TokenError, challenge, check_token, parse_authorization
 from realmint.fetching import FetchError
 from realmint.key_set import read_keys
+from realmint.protocol.certificate_headers import CertificateError, from_header
+from realmint.protocol.distinguished_names import DNError
+from realmint.protocol.distinguished_names import parse as distinguished_name
+from realmint.protocol.dpop import ProofError, check_proof
 from realmint.protocol.jws import JWSError, parse_object, peek
+from realmint.protocol.mtls import certificate
 from realmint.protocol.names import ScopeError, parse_scope
 from realmint.protocol.status_list import StatusListError, unpack
+from realmint.protocol.urls import normalised
+from tests.support.certificates import made
 from tests.support.forge import Forge, b64
+from tests.support.prover import Prover
 
 FORGE = Forge()
 PUBLIC = dict(FORGE.material.public_jwk)
@@ -39,6 +47,11 @@ def token(shape: Callable[[int], str]) -> Callable[[int], str]:
     return lambda n: f"{b64(json.dumps(FORGE.header).encode())}.{b64(shape(n).encode())}.{b64(bytes(64))}"
 
 
+def proof(text: str) -> Any:
+    return check_proof(text, "POST", "https://a.example/", 0, algorithms=["ES256"])
+
+
+PROOF_HEAD = Prover().proof().partition(".")[0]
 NOISE = random.Random(1).randbytes
 
 
@@ -57,11 +70,49 @@ SHAPES: dict[str, Callable[[int], str]] = {
     "one member over and over": lambda n: "{" + ",".join('"a":1' for _ in range(n)) + "}",
     "escapes": lambda n: '{"a":"' + "\\u00e9" * n + '"}',
 }
+# Of less than 16 KiB, four times as long too.
+HEADERS: dict[str, tuple[Callable[[Any], Any], Callable[[int], Any]]] = {
+    "colons": (lambda text: from_header(text, "rfc9440"), lambda n: ":" * n),
+    "base64": (lambda text: from_header(text, "rfc9440"), lambda n: ":" + "A" * (n - n % 4) + ":"),
+    "base64, unpadded": (lambda text: from_header(text, "haproxy"), lambda n: "A" * n + "="),
+    "escapes": (lambda text: from_header(text, "nginx"), lambda n: "%41" * (n // 3)),
+    "lines": (
+        lambda text: from_header(text, "nginx"),
+        lambda n: "-----BEGIN%20CERTIFICATE-----%0A" + "A%0A" * (n // 5),
+    ),
+    "beginnings": (lambda text: from_header(text, "nginx"), lambda n: "-----BEGIN" * (n // 10)),
+    "pairs": (lambda text: from_header(text, "envoy"), lambda n: "a=b;" * (n // 4)),
+    "quotes": (lambda text: from_header(text, "envoy"), lambda n: 'a="' + "\\a" * (n // 2)),
+    "a name": (lambda text: from_header(text, "envoy"), lambda n: "a" * n),
+    "certificates": (lambda text: from_header(text, "envoy"), lambda n: "cert=a;" * (n // 7) + "cert=a"),
+}
 PARSERS: dict[str, tuple[Callable[[Any], Any], Callable[[int], Any]]] = {
     **{f"JSON: {name}": (parse_object, lambda n, shape=shape: shape(n).encode()) for name, shape in SHAPES.items()},
     **{f"token: {name}": (peek, token(shape)) for name, shape in SHAPES.items()},
     "token: dots": (peek, lambda n: "." * n),
     "token: one segment": (peek, lambda n: "a" * n),
+    **{
+        f"proof: {name}": (proof, lambda n, shape=shape: f"{PROOF_HEAD}.{b64(shape(n // 2).encode())}.{b64(bytes(64))}")
+        for name, shape in SHAPES.items()
+    },
+    "proof: commas": (proof, lambda n: "a," * n),
+    "proof: a long key": (proof, lambda n: Prover().with_header(jwk={"kty": "RSA", "n": "A" * min(n, 2500), "e": "AQAB"})),
+    "proof: a key of many members": (proof, lambda n: Prover().with_header(jwk=dict.fromkeys(map(str, range(min(n // 10, 240)))))),
+    "URL of escapes": (normalised, lambda n: "https://a.example/" + "%41" * n),
+    "URL of escapes, then none": (normalised, lambda n: "https://a.example/" + "%41" * n + "%"),
+    "URL of dot segments": (normalised, lambda n: "https://a.example/" + "a/../" * n),
+    "URL of parents": (normalised, lambda n: "https://a.example/" + "a/" * n + "../" * n),
+    "URL of slashes": (normalised, lambda n: "https://a.example" + "/" * n),
+    "URL of a host": (normalised, lambda n: "https://" + "a" * n + "@"),
+    "URL of queries": (normalised, lambda n: "https://a.example" + "?" * n + "#" * n),
+    **{f"certificate in a header: {name}": row for name, row in HEADERS.items()},
+    "certificate": (certificate, lambda n: made() + bytes(min(n, 15000))),
+    "certificate of lengths": (certificate, lambda n: b"\x30\x82" * min(n // 2, 7500)),
+    "distinguished name": (distinguished_name, lambda n: ",".join(["CN=a"] * n)),
+    "distinguished name of one RDN": (distinguished_name, lambda n: "+".join(f"CN={i}" for i in range(n))),
+    "distinguished name of spaces": (distinguished_name, lambda n: "CN=" + " " * n + "a" + " " * n + '"'),
+    "distinguished name of escapes": (distinguished_name, lambda n: "CN=" + "\\2c" * n + "\\"),
+    "distinguished name of numbers": (distinguished_name, lambda n: "1" + ".1" * n),
     "bearer header": (lambda text: parse_authorization([text]), lambda n: "Bearer " + "a" * n + "!"),
     "bearer header of padding": (lambda text: parse_authorization([text]), lambda n: "Bearer a" + "=" * n + "!"),
     "bearer header of spaces": (lambda text: parse_authorization([text]), lambda n: "Bearer" + " " * n),
@@ -104,7 +155,9 @@ PARSERS: dict[str, tuple[Callable[[Any], Any], Callable[[int], Any]]] = {
 }  # fmt: skip
 SIZE = 4000
 
-REFUSALS = (FetchError, JWSError, KeyRefused, OAuth2Error, ScopeError, StatusListError, TokenError)
+REFUSALS = (
+    CertificateError, DNError, FetchError, JWSError, KeyRefused, OAuth2Error, ProofError, ScopeError, StatusListError, TokenError,
+)  # fmt: skip
 
 
 def _record(text: str) -> logging.LogRecord:

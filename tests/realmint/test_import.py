@@ -11,7 +11,7 @@ import pytest
 PROMISED = {"AccessToken", "Introspection", "IssuerRule", "KeyPolicy", "Legacy", "StatusPolicy", "TokenCache"}
 INTERNAL = {"VerificationKey"}
 ASIDE = {
-    "__main__", "answers", "asgi", "breaker", "checkup", "client_assertion", "django", "fastapi", "flask", "gate", "introspection",
+    "__main__", "answers", "arrivals", "asgi", "breaker", "client_certificates", "confirmation", "dpop_policy", "presented", "proofs", "replays", "sqlite_replays", "checkup", "client_assertion", "django", "fastapi", "flask", "gate", "introspection",
     "introspection_cache", "introspection_call", "introspection_credentials", "introspection_desk", "open_paths", "open_routes", "routes", "testing", "wsgi",
 }  # fmt: skip
 LOADED = """

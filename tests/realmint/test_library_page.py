@@ -1,5 +1,6 @@
 """docs/library.md: each block of Python that it shows guards what it says it does."""
 
+import base64
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from django.urls import path
 
 from realmint import InvalidToken, ResourceServer
 from realmint.testing import FakeIssuer as Issuer
+from realmint.testing import client_certificate
 from tests.realmint.test_adapters import bearer
 from tests.support import doors
 from tests.support.client_keys import CURVED, pem
@@ -138,6 +140,22 @@ def test_every_option_that_the_page_names_is_one(tmp_path: Path, monkeypatch: py
     assert set(named) == taken - {"clock", "monotonic"}, "the clocks are for tests"
 
 
+def test_bound_tokens_are_taken_as_the_page_shows_it(tmp_path: Path) -> None:
+    issuer = Issuer()
+    (block,) = blocks("Bound tokens")
+    made = ran(block.replace("/var/lib/orders", str(tmp_path)), issuer)
+    api, prover, certificate = made["api"], issuer.prover(), client_certificate()
+    token = issuer.issue(audience=AUDIENCE, scope="orders:read", client_id="svc", bound_to=(prover, certificate))
+    shown = "Client-Cert", f":{base64.b64encode(certificate).decode()}:"
+    door = doors.wsgi_site(api, doors.OPEN)
+    for peer, status in (("10.1.0.7", 200), ("10.2.0.7", 401)):
+        headers = prover.headers("GET", f"{AUDIENCE}/orders", token)
+        assert [door.send("GET", "/orders", *headers, shown, peer=peer).status for _ in range(2)] == [status, 401]
+    section = PAGE.partition("\n## Bound tokens\n")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`\w+`(?:, `\w+`)?) \|", section, re.MULTILINE))))
+    assert named == set(made["DPoPPolicy"].__dataclass_fields__)
+
+
 def test_several_issuers_are_as_the_page_shows_them() -> None:
     (block,) = blocks("Several issuers")
     api = ran(block)["api"]
@@ -190,7 +208,7 @@ def test_the_tests_of_an_api_pass_as_the_page_shows_them(tmp_path: Path) -> None
         cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
         env=os.environ | {"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"},
     )  # fmt: skip
-    assert "5 passed" in done.stdout, done.stdout + done.stderr
+    assert "6 passed" in done.stdout, done.stdout + done.stderr
 
 
 def test_the_page_can_stand_alone_on_an_index() -> None:

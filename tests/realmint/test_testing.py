@@ -1,14 +1,25 @@
 """What an API's own tests get: hostile requests that find a naive guard, and an issuer that does what it is told."""
 
+from contextlib import ExitStack
 from typing import Any
 
 import flask
 import jwt
 import pytest
 
-from realmint import Introspection, InvalidToken, ResourceServer, TokenError, Unavailable
+from realmint import (
+    ClientCertificates,
+    DPoPPolicy,
+    Introspection,
+    InvalidToken,
+    ResourceServer,
+    TokenError,
+    Unavailable,
+)
 from realmint.flask import Guard
+from realmint.protocol import jws
 from realmint.testing import FakeIssuer, as_caller, assert_guarded, hostile_tokens
+from tests.support.doors import SITES, site
 
 AUDIENCE = "https://orders.example"
 
@@ -56,6 +67,66 @@ def test_no_hostile_request_gets_past_the_guard(alg: str) -> None:
     app = guarded_app(issuer.resource_server(AUDIENCE))
     fired = assert_guarded(app.test_client(), "GET /orders", issuer=issuer, audience=AUDIENCE, scope="orders:read")
     assert fired >= 60
+
+
+BOUND: dict[str, dict[str, Any]] = {
+    "dpop": {"dpop": DPoPPolicy},
+    "required": {"dpop": lambda: DPoPPolicy(required=True)},
+    "certificates": {"certificates": ClientCertificates},
+    "both, behind a proxy": {
+        "dpop": DPoPPolicy,
+        "certificates": lambda: ClientCertificates(["127.0.0.0/8"], "Client-Cert", "rfc9440"),
+    },
+    "asked": {"dpop": DPoPPolicy, "introspection": lambda: Introspection("orders", "secret", mode="live")},
+}
+
+
+@pytest.mark.parametrize("adapter", sorted(SITES))
+@pytest.mark.parametrize("options", BOUND)
+def test_92_101_102_103_105_no_hostile_request_gets_past_a_guard_that_takes_bound_tokens(
+    issuer: FakeIssuer, options: str, adapter: str
+) -> None:
+    api = issuer.resource_server(AUDIENCE, **{name: make() for name, make in BOUND[options].items()})
+    with ExitStack() as stack:
+        door = site(stack, adapter, api)
+
+        def send(method: str, path: str, headers: Any) -> int:
+            return door.send(method, path, *headers).status
+
+        fired = assert_guarded(send, "GET /orders", issuer=issuer, audience=AUDIENCE, scope="orders:read")
+    assert fired >= 180
+
+
+def naive_proofs(issuer: FakeIssuer) -> flask.Flask:
+    """Whoever takes DPoP for a kind of Bearer: the token is checked as it has to be, and the proof is there."""
+    api, app = issuer.resource_server(AUDIENCE, dpop=DPoPPolicy()), flask.Flask("naive")
+
+    @app.get("/orders")
+    def orders() -> Any:
+        scheme, _, token = flask.request.headers.get("Authorization", "").partition(" ")
+        if scheme not in ("Bearer", "DPoP") or (scheme == "DPoP" and not flask.request.headers.get("DPoP")):
+            return {}, 401
+        claims = jws.peek(token).claims if token.count(".") == 2 else {}
+        plain = {name: value for name, value in claims.items() if name != "cnf"}
+        try:
+            api.validate(issuer.keys[0].token(issuer.header(), plain), scope="orders:read")
+        except TokenError as refused:
+            return {}, refused.status
+        return {}
+
+    return app
+
+
+def test_102_103_105_who_takes_dpop_for_a_kind_of_bearer_is_told_of_it(issuer: FakeIssuer) -> None:
+    client = naive_proofs(issuer).test_client()
+    with pytest.raises(AssertionError) as found:
+        assert_guarded(client, "GET /orders", issuer=issuer, audience=AUDIENCE, scope="orders:read")
+    got_in = {line.strip().partition(":")[0] for line in str(found.value).splitlines() if "got in" in line}
+    assert got_in >= {
+        "a proof of another key", "a proof that was used before", "a proof without ath", "a proof for another method",
+        "a proof for another host", "a proof of an hour ago", "bound to a key, as Bearer", "bound to nothing, as DPoP",
+        "bound to a certificate, and none there", "bound to a key and a certificate, with the proof alone",
+    }  # fmt: skip
 
 
 def test_hostile_requests_get_past_a_naive_guard_and_are_named(issuer: FakeIssuer) -> None:

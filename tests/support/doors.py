@@ -51,20 +51,28 @@ def answered(status: int, headers: Any, body: bytes) -> Answered:
 
 @dataclass
 class Door:
-    """`send` a request: headers as they are on the wire; mount: where the application is; uri: whether it says."""
+    """`send` a request: headers as they are on the wire; mount: where the application is; uri: whether it says.
+
+    peer: who connected; None behind a socket of this machine. certificate: PEM of the one that it showed.
+    """
 
     send: Callable[..., Answered]
 
 
 def wsgi_door(app: Any) -> Door:
-    def send(method: str, target: str, *headers: tuple[str, str], mount: str = "", uri: bool = True) -> Answered:
+    def send(
+        method: str, target: str, *headers: tuple[str, str], mount: str = "", uri: bool = True,
+        peer: str | None = "127.0.0.1", certificate: str | None = None,
+    ) -> Answered:  # fmt: skip
         sent, _, query = target.partition("?")
         environ: dict[str, Any] = {
             "REQUEST_METHOD": method, "SCRIPT_NAME": mount, "QUERY_STRING": query, "SERVER_NAME": "127.0.0.1",
             "PATH_INFO": unquote_to_bytes(sent).decode("latin-1"), "SERVER_PORT": "80", "SERVER_PROTOCOL": "HTTP/1.1",
             "wsgi.version": (1, 0), "wsgi.url_scheme": "http", "wsgi.input": io.BytesIO(), "wsgi.errors": io.StringIO(),
-            "wsgi.multithread": False, "wsgi.multiprocess": False, "wsgi.run_once": False,
+            "wsgi.multithread": False, "wsgi.multiprocess": False, "wsgi.run_once": False, "REMOTE_ADDR": peer or "",
         }  # fmt: skip
+        if certificate is not None:
+            environ["SSL_CLIENT_CERT"] = certificate
         if uri:
             environ["REQUEST_URI"] = mount + target
         for name, value in headers:  # as PEP 3333's servers do
@@ -81,13 +89,17 @@ def wsgi_door(app: Any) -> Door:
 
 
 def asgi_door(app: Any) -> Door:
-    def send(method: str, target: str, *headers: tuple[str, str], mount: str = "", uri: bool = True) -> Answered:
+    def send(
+        method: str, target: str, *headers: tuple[str, str], mount: str = "", uri: bool = True,
+        peer: str | None = "127.0.0.1", certificate: str | None = None,
+    ) -> Answered:  # fmt: skip
         sent, _, query = target.partition("?")
-        scope = {
+        tls = {"tls": {"client_cert_chain": [certificate], "client_cert_error": None}} if certificate else {}
+        scope: dict[str, Any] = {
             "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": "http",
             "path": unquote(mount + sent), "query_string": query.encode(), "root_path": mount,
             "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in headers],
-            "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80), "extensions": {},
+            "client": (peer, 1) if peer else None, "server": ("127.0.0.1", 80), "extensions": tls,
         }  # fmt: skip
         if uri:
             scope["raw_path"] = (mount + sent).encode()

@@ -22,12 +22,17 @@ def run(document: Path, name: str, folder: Path, environ: dict[str, str], there:
     there: what stands in the document, and what it is here.
     """
     lines = [re.sub(r"^[$>] ", "", line) for line in block(document, name).splitlines()]
-    script = "\n".join(lines)
+    commands = "\n".join(lines)
     for text, here in (there or {}).items():
-        assert text in script, text
-        script = script.replace(text, here)
+        assert text in commands, text
+        commands = commands.replace(text, here)
+    return script(commands, folder, environ)
+
+
+def script(commands: str, folder: Path, environ: dict[str, str]) -> str:
+    """Runs commands in `folder`, each of which must succeed; what they print."""
     result = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script], cwd=folder, capture_output=True, text=True, timeout=120, check=False,
+        ["bash", "-euo", "pipefail", "-c", commands], cwd=folder, capture_output=True, text=True, timeout=120, check=False,
         env=environ | {"PATH": f"{BIN}:{environ['PATH']}"},
     )  # fmt: skip
     assert result.returncode == 0, result.stdout + result.stderr

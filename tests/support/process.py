@@ -147,15 +147,16 @@ class Deployment:
     @contextmanager
     def process(
         self, command: list[str], ready: str = "/healthz", ca: str | None = None, *, base: str = "", cwd: Path = ROOT,
-        seconds: float = 20,
+        seconds: float = 20, shown: tuple[Path, Path] | None = None,
     ) -> Iterator[subprocess.Popen[bytes]]:  # fmt: skip
+        """A command that serves, until the block ends. shown: the certificate and key of who asks whether it is ready."""
         with self.log.open("ab") as log:
             server = subprocess.Popen(
                 command, cwd=cwd, env=self.environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
         try:
-            until(lambda: server.poll() is not None or self.answers(ready, ca, base), seconds)
+            until(lambda: server.poll() is not None or self.answers(ready, ca, base, shown), seconds)
             assert server.poll() is None, self.log.read_text()
             yield server
         finally:
@@ -167,7 +168,9 @@ class Deployment:
                 os.killpg(server.pid, signal.SIGKILL)
                 server.wait(10)
 
-    def answers(self, path: str, ca: str | None = None, base: str = "") -> bool:
+    def answers(
+        self, path: str, ca: str | None = None, base: str = "", shown: tuple[Path, Path] | None = None
+    ) -> bool:  # fmt: skip
         """Whether `path` below the base URL is answered with 200, on the port of `base` or of this deployment."""
         parts = urllib3.util.parse_url(base or self.environ.get("REALMINT_BASE_URL", ""))
         scheme = "https" if ca else "http"
@@ -176,6 +179,8 @@ class Deployment:
             if ca:
                 context = ssl.create_default_context(cafile=ca)
                 context.sslsocket_class = TLSSocket
+                if shown:
+                    context.load_cert_chain(*shown)
                 options = {"ssl_context": context, "assert_hostname": False}
             port = parts.port if base and parts.port else self.port
             with urllib3.PoolManager(retries=False, timeout=2, **options) as pool:

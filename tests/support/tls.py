@@ -47,10 +47,15 @@ class Authority:
         )
         self.file, _ = _written(folder / "authority", made.sign(self._key, hashes.SHA256()), self._key)
 
-    def certificate(self, *names: str, ends: dt.timedelta = DAY) -> tuple[Path, Path]:
+    def certificate(
+        self, *names: str, ends: dt.timedelta = DAY, usage: x509.ObjectIdentifier | None = None
+    ) -> tuple[Path, Path]:
         """A certificate for the names and its key. ends: from now, negative for an expired one."""
         key = ec.generate_private_key(ec.SECP256R1())
-        made = _builder(names[0], "Authority", key, names, ends).sign(self._key, hashes.SHA256())
+        builder = _builder(names[0], "Authority", key, names, ends)
+        if usage is not None:
+            builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+        made = builder.sign(self._key, hashes.SHA256())
         return _written(self._folder / f"{names[0]}{ends.total_seconds():.0f}", made, key)
 
 

@@ -1,0 +1,117 @@
+"""Decides about tokens of requests that say what their senders prove (RFC 8705 section 3, RFC 9449 section 7)."""
+
+import hmac
+from functools import partial
+
+from realmint.access_token import AccessToken
+from realmint.bearer import InvalidProof, InvalidToken, NonceNeeded, Unavailable
+from realmint.confirmation import check_shown
+from realmint.decision import Fits
+from realmint.dpop_policy import DPoPPolicy
+from realmint.engine import Engine
+from realmint.presented import Presented
+from realmint.protocol import Clock
+from realmint.protocol.dpop import Proof, ProofError, check_proof, replay_key
+from realmint.replays import ReplaysFull
+from realmint.single_flight import Listener, tell
+
+
+class Proofs:
+    """Beside an engine. policy: how DPoP proofs are taken; None for not at all. Safe as the policy's store is.
+
+    The token is decided first, and so only who holds a good one, and the key that it is bound to, makes a mark.
+    """
+
+    def __init__(self, engine: Engine, policy: DPoPPolicy | None, clock: Clock, listener: Listener) -> None:
+        self._engine, self._policy, self._clock, self._listener = engine, policy, clock, listener
+        self._nonces = policy.nonces() if policy is not None else None
+
+    def decide(self, token: str, presented: Presented, *, live: bool) -> AccessToken:
+        """The accepted token. Raises InvalidToken, InvalidProof, Unavailable."""
+        shown = self._shown(presented)
+        accepted = self._at_hand(token, shown, live=live)
+        if accepted is None:
+            accepted = self._engine.decide(token, live=live, fits=shown)
+        proof = self._proof(accepted, token, presented)
+        if proof is not None:
+            self._once(self._marked(proof), presented, token, proof)
+        return accepted
+
+    async def adecide(self, token: str, presented: Presented, *, live: bool) -> AccessToken:
+        """As decide(), on an event loop, which goes on while a store that may wait is asked in a thread."""
+        shown = self._shown(presented)
+        accepted = self._at_hand(token, shown, live=live)
+        if accepted is None:
+            accepted = await self._engine.adecide(token, live=live, fits=shown)
+        proof = self._proof(accepted, token, presented)
+        if proof is not None:
+            self._once(await self._amarked(proof), presented, token, proof)
+        return accepted
+
+    def _shown(self, presented: Presented) -> Fits:
+        policy = self._policy
+        required = policy is not None and policy.required
+        return partial(check_shown, presented=presented, dpop=policy is not None, required=required)
+
+    def _at_hand(self, token: str, shown: Fits, *, live: bool) -> AccessToken | None:
+        if live:
+            return None
+        accepted = self._engine.at_hand(token) or self._engine.at_hand(token, bound=True)
+        if accepted is not None:
+            shown(accepted.claims)
+        return accepted
+
+    def _proof(self, accepted: AccessToken, token: str, presented: Presented) -> Proof | None:
+        """The proof that is to be used up; None where none is needed, or it was for this request. Raises TokenError."""
+        policy = self._policy
+        jkt = check_shown(accepted.claims, presented, dpop=policy is not None, required=False)
+        if jkt is None or policy is None:
+            return None
+        if presented.proven == (self, token, jkt):
+            return None
+        now, nonces = self._clock(), self._nonces
+        try:
+            proof = check_proof(
+                presented.dpop, presented.method, presented.url, now, algorithms=policy.algorithms, access_token=token,
+                accepts_nonce=partial(nonces.accepts, now=now) if nonces is not None else None,
+                max_age=policy.max_age, leeway=policy.leeway,
+            )  # fmt: skip
+        except ProofError as refused:
+            if refused.reason == "nonce" and nonces is not None:
+                raise NonceNeeded(nonces.issue(now)) from None
+            raise InvalidProof(f"proof_{refused.reason}") from None
+        if not hmac.compare_digest(proof.jkt, jkt):
+            raise InvalidToken("cnf")
+        return proof
+
+    def _marked(self, proof: Proof) -> bool:
+        """Whether it is used for the first time. Raises Unavailable."""
+        assert self._policy is not None
+        try:
+            return self._policy.replay.first(*self._mark(proof))
+        except Exception as fault:  # a store may be anybody's
+            raise self._failed(fault) from fault
+
+    async def _amarked(self, proof: Proof) -> bool:
+        assert self._policy is not None
+        store = self._policy.replay
+        if not getattr(store, "blocks", True):
+            return self._marked(proof)
+        import asyncio  # as in single_flight
+
+        return await asyncio.to_thread(self._marked, proof)
+
+    def _mark(self, proof: Proof) -> tuple[bytes, int, int]:
+        assert self._policy is not None
+        # Longer than it counts: a clock that is set back, or apart between processes, revives none.
+        return replay_key(proof), proof.until + self._policy.leeway, self._clock()
+
+    def _once(self, first: bool, presented: Presented, token: str, proof: Proof) -> None:
+        if not first:
+            raise InvalidProof("proof_replayed")
+        presented.proven = (self, token, proof.jkt)
+
+    def _failed(self, fault: Exception) -> Unavailable:
+        reason = "replays_full" if isinstance(fault, ReplaysFull) else "replays_failed"
+        tell(self._listener, "replays.failed", {"reason": reason, "cause": type(fault).__name__})
+        return Unavailable(reason)
