@@ -10,6 +10,8 @@ import pytest
 
 import realmint.asgi
 import realmint.wsgi
+from issuer.certificate import Presented as ShownToOurServer
+from issuer.serving.environ import Environs, Head
 from realmint import ClientCertificates, DPoPPolicy, MemoryReplays, ResourceServer, SQLiteReplays
 from realmint.arrivals import OfEnviron, OfScope
 from realmint.testing import FakeIssuer, Prover, client_certificate
@@ -22,6 +24,7 @@ URL = f"{AUDIENCE}/orders"
 POINTER = f'resource_metadata="{AUDIENCE}{AT}"'
 ALGS = 'algs="ES256 EdDSA ES384 PS256"'
 CERTIFICATE, OTHER = client_certificate(), client_certificate()
+HEAD = Head(b"GET", b"/orders", "1.0", [], "192.0.2.1", ShownToOurServer(CERTIFICATE, verified=True))
 SCOPE = "orders:read"
 Make = Callable[..., Door]
 
@@ -326,6 +329,7 @@ def test_91_a_certificate_comes_from_where_each_server_puts_it() -> None:
 
     for environ, found in (
         ({"realmint.client_certificate": CERTIFICATE}, CERTIFICATE),
+        (Environs(443, secure=True, multiprocess=False).of(HEAD), CERTIFICATE),
         ({"realmint.client_certificate": None}, None),
         ({"SSL_CLIENT_CERT": pem(CERTIFICATE)}, CERTIFICATE),
         ({"gunicorn.socket": Socket()}, None),
