@@ -69,7 +69,8 @@ class OfEnviron:
     def certificate(self) -> str | bytes | None:
         """Of a server that ends TLS itself: Realmint's own, mod_wsgi and Werkzeug's, gunicorn."""
         environ = self._environ
-        shown = environ.get("realmint.client_certificate") or environ.get("SSL_CLIENT_CERT")
+        ours = environ.get("realmint.client_certificate")  # which says beside it who checked it
+        shown = getattr(ours, "der", ours) or environ.get("SSL_CLIENT_CERT")
         if shown is None and isinstance(environ.get("gunicorn.socket"), ssl.SSLSocket):
             shown = environ["gunicorn.socket"].getpeercert(binary_form=True)
         return shown or None

@@ -48,5 +48,6 @@ class FailureLimit(SharedCounters):
 
 
 def _name(realm_id: int, client_id: str, origin: str | None) -> bytes:
-    parts = (str(realm_id), client_id) if origin is None else (str(realm_id), client_id, origin)
-    return "\0".join(parts).encode("utf-8", "surrogateescape")
+    # What anybody may say comes last: in an assertion it is any text, and with whatever is in it no two are the same.
+    where = "" if origin is None else f"@{origin}"
+    return "\0".join((str(realm_id), where, client_id)).encode("utf-8", "surrogateescape")

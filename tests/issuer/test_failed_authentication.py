@@ -15,6 +15,7 @@ from issuer.secret_checks.failures import FailureLimit
 from issuer.secret_checks.remembered import Remembered
 from issuer.secret_checks.verifier import SecretVerifier
 from issuer.secrets import Kind, Secret, TooManyAttempts, digest, generate
+from tests.support.assertions import Signer, form
 from tests.support.issuer import Caller, Issuer
 
 READER = "--scope read --default-scope read"
@@ -190,6 +191,20 @@ def test_46_guesses_on_one_worker_lock_nobody_out_of_another_that_never_verified
         assert status_from(other, ELSEWHERE, "legacy", caller.secret) == 200
         assert other.runtime.verifier.argon2_runs <= 2
         assert status_from(other, GUESSER, "legacy", caller.secret) == 200
+
+
+def test_46_no_name_in_an_assertion_is_counted_as_another_client_at_its_address(
+    make_issuer: Callable[..., Issuer],
+) -> None:
+    issuer = make_issuer(AUTH_FAILURES_PER_MINUTE="3")
+    caller = imported(issuer, "legacy", "forgerock")
+    for n in range(6):
+        assert status_from(issuer, GUESSER, "legacy", f"wrong-guess-{n}") in {401, 429}
+    for name in (f"legacy\0{ELSEWHERE}", f"legacy\0@{ELSEWHERE}", f"@{ELSEWHERE}\0legacy"):
+        said = form(Signer(name).assertion(issuer.clock.wall()), grant_type="client_credentials")
+        for _ in range(4):
+            assert issuer.post("/access_token", said).status_code in {401, 429}
+    assert status_from(issuer, ELSEWHERE, "legacy", caller.secret) == 200
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from issuer.certificate import Presented as ShownToOurServer
+from issuer.serving.environ import Environs, Head
 from realmint import ClientCertificates, DPoPPolicy
 from realmint.arrivals import OfEnviron, OfScope
 from realmint.testing import FakeIssuer, Prover, client_certificate
@@ -102,6 +104,9 @@ def test_104_both_members_need_both(make: Make, issuer: FakeIssuer, holder: Prov
     assert door.send("GET", "/orders", ("Authorization", f"Bearer {both}"), certificate=pem(CERTIFICATE)).status == 401
 
 
+HEAD = Head(b"GET", b"/orders", "1.0", [], "192.0.2.1", ShownToOurServer(CERTIFICATE, verified=True))
+
+
 def test_91_a_certificate_comes_from_where_each_server_puts_it() -> None:
     class Socket:
         def getpeercert(self, *, binary_form: bool) -> bytes:
@@ -109,6 +114,7 @@ def test_91_a_certificate_comes_from_where_each_server_puts_it() -> None:
 
     for environ, found in (
         ({"realmint.client_certificate": CERTIFICATE}, CERTIFICATE),
+        (Environs(443, secure=True, multiprocess=False).of(HEAD), CERTIFICATE),
         ({"realmint.client_certificate": None}, None),
         ({"SSL_CLIENT_CERT": pem(CERTIFICATE)}, CERTIFICATE),
         ({"gunicorn.socket": Socket()}, None),
