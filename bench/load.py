@@ -76,10 +76,10 @@ def ask(request: wrk.Request) -> urllib3.BaseHTTPResponse:
     """One answer on a connection of its own, which any worker may take; raises Wrong unless it has the status that must
     come.
     """
-    headers = {**request.headers, "Connection": "close"}
+    body, headers = request.once()
     answer = urllib3.request(
-        request.method, request.url, body=request.once() or None, headers=headers, retries=False, timeout=60,
-        redirect=False,
+        request.method, request.url, body=body or None, headers={**headers, "Connection": "close"}, retries=False,
+        timeout=60, redirect=False,
     )  # fmt: skip
     if answer.status != request.status:
         raise Wrong(f"{request.method} {request.url.partition('?')[0]} was answered with {answer.status}")

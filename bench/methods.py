@@ -1,33 +1,41 @@
 """Tokens by each way of client authentication under `make serve`, two workers, on SQLite and on PostgreSQL.
 
 A client's own assertion is taken once: each turn has as many as it may need, signed before it begins. The token of a
-workload is one and the same again and again, as its platform hands it out.
+workload is one and the same again and again, as its platform hands it out. A proof (DPoP) is made beforehand as well. A
+certificate comes as from a proxy that ended TLS: what TLS costs is not in it.
 """
 
+import base64
 import json
 import secrets
+import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import urllib3
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from bench import load
 from bench.figures import Run
 from bench.load import Target
-from bench.servers import FORM, NO_POSTGRESQL, Ours, Servers
+from bench.servers import FORM, NO_POSTGRESQL, PROXY, Ours, Servers
 from bench.wrk import Request
 from keys.key import Material, generate, signer
 from realmint.client_assertion import assertion_form
+from realmint.protocol.dpop import make_proof
 from realmint.protocol.jws import sign
-from realmint.protocol.names import CLIENT_AUTHENTICATION_TYP, JWT_TYP
+from realmint.protocol.names import CLIENT_AUTHENTICATION_TYP, DPOP, JWT_TYP
+from tests.support.tls import Authority, certificate
 
 PART = "methods"
 ALG = "ES256"
 """What the tokens are signed with, whatever an assertion is."""
 POST = "client_secret_post"
 ASSERTIONS = ("ES256", "PS256", "EdDSA")
+BY_NAME, SELF_SIGNED = "tls_client_auth", "self_signed_tls_client_auth"
 PLATFORM = "https://platform.example"
 WORKLOAD = "system:serviceaccount:shop:billing"
 
@@ -57,6 +65,9 @@ def on(store: str, ours: Ours) -> Iterator[Target]:
     for alg in ASSERTIONS:
         yield target("private_key_jwt", alg, _client(ours, alg))
     yield target("workload_identity", ALG, _workload(ours))
+    for name, file in _certificates(ours).items():
+        yield target(name, "", _again(_form(client_id=name)), _shown(file))
+    yield target(f"{POST} with DPoP", ALG, _proven(address, _form(client_id="svc", client_secret=secret)))
 
 
 def _client(ours: Ours, alg: str) -> Bodies:
@@ -88,6 +99,35 @@ def _workload(ours: Ours) -> Bodies:
     claims = {"iss": PLATFORM, "sub": WORKLOAD, "aud": ours.address(ALG, "").rstrip("/"), "iat": now, "exp": now + 3600}
     token = sign(claims, signer(material.kid, ALG, material.pkcs8), JWT_TYP)
     return _again(_form(client_id="workload", **assertion_form(token)))
+
+
+def _certificates(ours: Ours) -> dict[str, Path]:
+    """A client of each method, under its name, and its certificate."""
+    folder = ours.deployment.folder / "certificates"
+    authority = Authority(folder / "authority")
+    issued, _ = authority.certificate("svc", usage=ExtendedKeyUsageOID.CLIENT_AUTH)
+    own, _ = certificate(folder / "own", "own")
+    for name, registered in ((BY_NAME, f"--subject-dn CN=svc --ca {authority.file}"), (SELF_SIGNED, str(own))):
+        _run(ours, f"clients create {name} --auth-method {name} --scope read")
+        _run(ours, f"clients certs add {name} {registered}")
+    return {BY_NAME: issued, SELF_SIGNED: own}
+
+
+def _shown(file: Path) -> Mapping[str, str]:
+    der = ssl.PEM_cert_to_DER_cert(file.read_text())
+    return {PROXY["HEADER"]: f":{base64.b64encode(der).decode()}:"}
+
+
+def _proven(address: str, body: str) -> Bodies:
+    """With proofs of one key, as a client sends them; each counts for a minute."""
+    material = generate(ALG)
+    own = signer(material.kid, ALG, material.pkcs8)
+
+    def bodies(count: int) -> Sequence[str]:
+        now = int(time.time())
+        return [f"{body}\t{DPOP}: {make_proof(own, material.public_jwk, 'POST', address, now)}" for _ in range(count)]
+
+    return bodies
 
 
 def _form(**more: str) -> str:

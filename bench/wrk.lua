@@ -1,5 +1,5 @@
 -- One request again and again: METHOD BODY "Name: value"..., or with a body of each line of the file WRK_BODIES in its
--- turn; at the end one line of JSON, times in microseconds.
+-- turn, behind which a tab and a header of its own may stand; at the end one line of JSON, times in microseconds.
 function init(args)
   wrk.method = args[1]
   if args[2] ~= "" then wrk.body = args[2] end
@@ -15,7 +15,13 @@ if file then
   function request()
     if requests == nil then
       requests = {}
-      for line in io.lines(file) do requests[#requests + 1] = wrk.format(nil, nil, nil, line) end
+      for line in io.lines(file) do
+        local body, name, value = line:match("^(.*)\t(.-): (.*)$")
+        local headers = {}
+        for each, said in pairs(wrk.headers) do headers[each] = said end
+        if name then headers[name] = value end
+        requests[#requests + 1] = wrk.format(nil, nil, headers, body or line)
+      end
     end
     sent = sent + 1
     return requests[(sent - 1) % #requests + 1]

@@ -26,11 +26,14 @@ class Request:
     status: int = 200
     connections: int = CONNECTIONS
     bodies: Callable[[int], Sequence[str]] | None = None
-    """What is sent in the place of `body`: so many that each is sent once, or a few that are sent in turns."""
+    """What is sent in the place of `body`: so many that each is sent once, or a few that are sent in turns. One may
+    have a header of its own behind a tab, `Name: value`."""
 
-    def once(self) -> str:
-        """The body of one request alone."""
-        return self.body if self.bodies is None else self.bodies(1)[0]
+    def once(self) -> tuple[str, dict[str, str]]:
+        """The body and the headers of one request alone."""
+        body, own, header = (self.body if self.bodies is None else self.bodies(1)[0]).partition("\t")
+        name, _, value = header.partition(": ")
+        return body, {**self.headers, name: value} if own else self.headers
 
 
 class Failed(Exception):

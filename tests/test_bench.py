@@ -96,16 +96,16 @@ def test_a_run_of_requests_tells_rates_and_percentiles_and_draws_a_plot_of_token
 
 
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="no wrk (apt-get install wrk)")
-def test_every_way_of_client_authentication_gets_tokens_and_an_assertion_is_sent_once():
+def test_every_way_of_client_authentication_gets_tokens_and_what_counts_once_is_sent_once():
     run = Run(1, 1, lambda _: None)
     with Servers() as servers:
         found = list(methods.on("SQLite", servers.ours(1)))
         by_name = {(each.name, each.what): each for each in found}
-        assert len(by_name) == len(found) == 6
+        assert len(by_name) == len(found) == 9
         signed = by_name["private_key_jwt, SQLite", "EdDSA"]
-        load.measure(run, [found[0], signed, found[-1]])
+        load.measure(run, [found[0], signed, by_name["tls_client_auth, SQLite", ""], found[-1]])
     assert run.skipped == []
-    assert [figure.median("failed") for figure in run.figures] == [0, 0, 0]
+    assert [figure.median("failed") for figure in run.figures] == [0, 0, 0, 0]
     first, *others = (figure.median("multiple") for figure in run.figures)
     assert first == 1
     assert all(multiple > 0 for multiple in others)
