@@ -66,8 +66,8 @@ def on(store: str, ours: Ours) -> Iterator[Target]:
         yield target("private_key_jwt", alg, _client(ours, alg))
     yield target("workload_identity", ALG, _workload(ours))
     for name, file in _certificates(ours).items():
-        yield target(name, "", _again(_form(client_id=name)), _shown(file))
-    yield target(f"{POST} with DPoP", ALG, _proven(address, _form(client_id="svc", client_secret=secret)))
+        yield target(name.removesuffix("_client_auth"), "", _again(_form(client_id=name)), _shown(file))
+    yield target(POST, "DPoP", _proven(address, _form(client_id="svc", client_secret=secret)))
 
 
 def _client(ours: Ours, alg: str) -> Bodies:

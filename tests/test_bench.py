@@ -103,7 +103,7 @@ def test_every_way_of_client_authentication_gets_tokens_and_what_counts_once_is_
         by_name = {(each.name, each.what): each for each in found}
         assert len(by_name) == len(found) == 9
         signed = by_name["private_key_jwt, SQLite", "EdDSA"]
-        load.measure(run, [found[0], signed, by_name["tls_client_auth, SQLite", ""], found[-1]])
+        load.measure(run, [found[0], signed, by_name["tls, SQLite", ""], found[-1]])
     assert run.skipped == []
     assert [figure.median("failed") for figure in run.figures] == [0, 0, 0, 0]
     first, *others = (figure.median("multiple") for figure in run.figures)
