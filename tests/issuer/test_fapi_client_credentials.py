@@ -1,31 +1,39 @@
-"""What the OpenID Foundation's FAPI 2.0 plan for the client credentials grant asks of an issuer, module by module.
+"""What the OpenID Foundation's FAPI 2.0 plan for the client credentials grant asks of an issuer and of an API that takes its
+tokens by the library, module by module.
 
-The suite itself is not run here. A test is named as its module is; what a module asks of the API that it calls after that
-is for the library's tests. docs/client-authentication.md has the table.
+The suite itself is not run here. A test is named as its module is; docs/client-authentication.md has the table.
 """
 
 import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import flask
 import pytest
+from joserfc.jwk import ECKey
 
+from realmint import ClientCertificates, DPoPPolicy, ResourceServer
+from realmint.flask import Guard
+from realmint.messages import Request, Response
+from realmint.protocol.dpop import ath
 from tests.issuer.conftest import READER
 from tests.issuer.test_dpop import proof
 from tests.issuer.test_mutual_tls import x5t
 from tests.support import assertions
 from tests.support.assertions import add_key, form, issuer_of, written
 from tests.support.client_keys import another
-from tests.support.issuer import Issuer, claims
+from tests.support.issuer import BASE_URL, Issuer, claims
 from tests.support.mutual_tls import CLIENT, Authority, certificate, pem, post_with
 from tests.support.prover import Prover
 from tests.support.wire import assert_refused
 
 ROOT = Path(__file__).parent.parent.parent
 GRANT = {"grant_type": "client_credentials"}
+ORDERS = "https://orders.example/orders"
 
 
 @dataclass
@@ -58,6 +66,36 @@ class Client:
         if shows and "mtls" in (self.auth, self.constrained):
             return post_with(issuer, self.der, sent, headers=headers)
         return issuer.post("/access_token", sent, headers)
+
+    def call(self, token: str, scheme: str | None = None, *, proven: Any = True, shows: bool = True) -> int:
+        """The status of a GET at an API, with a proof whose claims may be changed."""
+        headers = [("Authorization", f"{scheme or ('DPoP' if self.constrained == 'dpop' else 'Bearer')} {token}")]
+        if self.constrained == "dpop" and proven is not False:
+            changes = {"htm": "GET", "htu": ORDERS, "ath": ath(token), **(proven if isinstance(proven, dict) else {})}
+            one = proof(self.issuer, changes.pop("prover", self.prover), **changes)
+            headers += [("DPoP", one)] * changes.pop("times", 1)
+        shown = shows and "mtls" in (self.auth, self.constrained)
+        environ = {"SSL_CLIENT_CERT": pem(self.der).decode()} if shown else {}
+        return self.api.get("/orders", headers=headers, environ_overrides=environ).status_code
+
+    @cached_property
+    def api(self) -> Any:
+        """One that reads the issuer's keys."""
+        http, clock = self.issuer.http, self.issuer.clock
+
+        def transport(request: Request) -> Response:
+            found = http.open(request.url.removeprefix(BASE_URL), method=request.method, headers=dict(request.headers))
+            return Response(found.status_code, {k.lower(): v for k, v in found.headers.items()}, found.data)
+
+        server = ResourceServer(
+            issuer_of(), issuer_of(), dpop=DPoPPolicy(), certificates=ClientCertificates(), transport=transport,
+            clock=clock.wall, monotonic=clock.monotonic, background=False,
+        )  # fmt: skip
+        app = flask.Flask("orders")
+        guard = Guard(server, resource="https://orders.example")
+        guard.init_app(app)
+        app.get("/orders")(guard.require("read")(lambda: "ok"))
+        return app.test_client()
 
 
 Make = Callable[..., Client]
@@ -106,6 +144,18 @@ def test_happy_flow(make: Make, auth: str, constrained: str) -> None:
     if "mtls" in (auth, constrained):
         wanted["x5t#S256"] = x5t(client.der)  # by both, where both were proven
     assert (bound, answer.json["token_type"]) == (wanted, "DPoP" if constrained == "dpop" else "Bearer")
+    token = answer.json["access_token"]
+    assert client.call(token) == 200
+    if "x5t#S256" in wanted:
+        assert client.call(token, shows=False) == 401
+
+
+@VARIANTS
+def test_access_token_type_header_case_sensitivity(make: Make, auth: str, constrained: str) -> None:
+    client = make(auth, constrained)
+    answer = client.ask().json
+    for scheme in (answer["token_type"].swapcase(), answer["token_type"].lower(), answer["token_type"].upper()):
+        assert client.call(answer["access_token"], scheme) == 200, scheme
 
 
 def test_discovery_end_point_verification(issuer: Issuer) -> None:
@@ -136,14 +186,16 @@ def test_ensure_holder_of_key_required(make: Make, auth: str, constrained: str) 
 def test_check_dpop_proof_nbf_exp(make: Make, auth: str) -> None:
     client = make(auth)
     now = client.issuer.clock.wall()
-    assert client.ask(proven={"nbf": now, "exp": now + 300}).status_code == 200
+    answer = client.ask(proven={"nbf": now, "exp": now + 300})
+    assert client.call(answer.json["access_token"], proven={"nbf": now, "exp": now + 300}) == 200
 
 
 @DPOP
 @pytest.mark.parametrize("seconds", [-10, 8, 10])
 def test_ensure_dpopproof_with_iat_10seconds_before_and_after_succeeds(make: Make, auth: str, seconds: int) -> None:
     client = make(auth)
-    assert client.ask(proven={"iat": client.issuer.clock.wall() + seconds}).status_code == 200
+    at = {"iat": client.issuer.clock.wall() + seconds}
+    assert client.call(client.ask(proven=at).json["access_token"], proven=at) == 200
 
 
 @VARIANTS
@@ -209,22 +261,47 @@ class TestAssertions:
         assert client.ask(iat=now + 8, nbf=now + 8).status_code == 200
 
 
-def test_dpop_negative_tests(make: Make) -> None:
-    """Of the API, what an issuer can be asked too; test_dpop.py has these one by one."""
-    client = make()
-    now, endpoint = client.issuer.clock.wall(), f"{issuer_of()}/access_token"
+def good_and_wrong(client: Client, url: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """What of a proof makes no difference, and what does, each step of the module that changes one."""
+    now, header = client.issuer.clock.wall(), client.prover.header
+    scheme, _, rest = url.partition("://")
+    host, _, path = rest.partition("/")
     good = [
-        {"htu": f"{endpoint}?x=1#y"}, {"htu": endpoint.replace("https://issuer", "HTTPS://ISSUER")},
-        {"htu": endpoint.replace("issuer.example", "issuer.example:443")}, {"tx_id": 5},
-        {"header": {**client.prover.header, "tx_id": now}},
+        {"htu": f"{url}?x=1#y"}, {"htu": f"{scheme.upper()}://{host.upper()}/{path}"},
+        {"htu": f"{scheme}://{host}:443/{path}"}, {"tx_id": 5, "header": {**header, "tx_id": now}},
     ]  # fmt: skip
+    headers = [{k: v for k, v in header.items() if k != name} for name in ("typ", "alg", "jwk")]
+    headers += [
+        {**header, "typ": "dpop+jwt+wrong"}, {**header, "alg": "none"}, {**header, "jwk": ECKey.generate_key("P-256").as_dict(private=False)},
+        {**header, "jwk": {**client.prover.jwk, "d": "x" * 43}},
+    ]  # fmt: skip
+    wrong: list[dict[str, Any]] = [{name: None} for name in ("jti", "htm", "htu", "iat")]
+    wrong += [{"header": each} for each in headers]
+    wrong += [{"htm": "PUT"}, {"htu": "https://other.example/"}, {"iat": now + 3600}, {"iat": now - 3600}]
+    return good, wrong
+
+
+@DPOP
+def test_dpop_negative_tests(make: Make, auth: str) -> None:
+    client = make(auth)
+    token = client.ask().json["access_token"]
+    good, wrong = good_and_wrong(client, ORDERS)
+    for changes in [{}, *good]:
+        assert client.call(token, proven=changes) == 200, changes
+    for changes in [*wrong, {"ath": None}, {"ath": ath("x")}, {"prover": Prover("ES384")}, {"times": 2}]:
+        assert client.call(token, proven=changes) == 401, changes
+    assert [client.call(token, proven={"jti": "once"}) for _ in range(2)] == [200, 401]
+    assert client.call(token, proven=False) == client.call(token, "Bearer", proven=False) == 401
+    assert client.call(token) == 200
+
+
+@DPOP
+def test_of_an_issuer_the_same_steps_are_true(make: Make, auth: str) -> None:
+    client = make(auth)
+    good, wrong = good_and_wrong(client, f"{issuer_of()}/access_token")
     for changes in good:
         assert client.ask(proven=changes).status_code == 200, changes
-    without = [{name: None} for name in ("jti", "htm", "htu", "iat")]
-    headers = [{k: v for k, v in client.prover.header.items() if k != name} for name in ("typ", "alg", "jwk")]
-    headers += [{**client.prover.header, "typ": "dpop+jwt+wrong"}, {**client.prover.header, "alg": "none"}]
-    wrong = [{"htm": "PUT"}, {"htu": "https://other.example/"}, {"iat": now + 3600}, {"iat": now - 3600}]
-    for changes in [*without, *({"header": each} for each in headers), *wrong]:
+    for changes in wrong:
         assert client.ask(proven=changes).json["error"] == "invalid_dpop_proof", changes
     assert client.ask(proven={"jti": "once"}).status_code == 200
     assert client.ask(proven={"jti": "once"}).json["error"] == "invalid_dpop_proof"
