@@ -106,6 +106,8 @@ def _keys(rule: TrustRule, token: Unverified, directory: Directory) -> proving.K
 def _first(client: Client, rule: TrustRule, token: Unverified, directory: Directory) -> bool:
     """Over all rules of the client that let it in, under its own `iss`: beside a rule about that one may be about its
     trust domain. Of a token without, the trust domain is in its `sub`."""
+    if not client.enabled:
+        return True  # refused for that in a moment, and nobody who is not let in writes to the store
     until = math.ceil(numeric_date(token.claims, "exp")) + LEEWAY
     issuer = shown(token.claims.get("iss")) or rule.issuer
     return directory.use_first(USE, client.id, f"{issuer}\0{token.claims['jti']}", until)
