@@ -24,6 +24,7 @@ from realmint import (
     TokenError,
     Unavailable,
 )
+from realmint.gate import _Asked
 from realmint.protocol.dpop import ath
 from realmint.testing import FakeIssuer, client_certificate
 from realmint.testing.prover import Prover as Holder
@@ -521,8 +522,9 @@ def test_no_repr_shows_a_proof_a_certificate_or_a_secret(holder: Holder) -> None
     proof = holder.proof("GET", URL)
     shown = with_proof(proof, certificate=CERTIFICATE)
     shown.proven = (None, "the-token", holder.jkt)
-    for text in (repr(shown), repr(DPoPPolicy(nonce=b"secret-" * 5))):
-        assert not {proof, "the-token", holder.jkt} & set(text.split("'"))
+    asked = _Asked(("DPoP the-token",), "the-token", shown)
+    for text in (repr(shown), repr(asked), repr(DPoPPolicy(nonce=b"secret-" * 5))):
+        assert not {proof, "the-token", "DPoP the-token", holder.jkt} & set(text.split("'"))
         assert "secret-" not in text
         assert repr(CERTIFICATE) not in text
 
