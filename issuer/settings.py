@@ -209,9 +209,7 @@ def _hosts(text: str) -> frozenset[str]:
     hosts = [part.strip().lower() for part in text.split(",")]
     if not all(_HOST.fullmatch(host) for host in hosts):
         raise ValueError("must be host names or addresses, each with a port or without, separated by commas")
-    return frozenset(
-        host.strip("[]") if host.endswith("]") else host.replace("[", "").replace("]", "") for host in hosts
-    )
+    return frozenset(hosts)
 
 
 # Servers drop or refuse other characters, and of an underscore nobody could tell it from a hyphen.

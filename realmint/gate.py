@@ -45,6 +45,9 @@ class _Asked(NamedTuple):
     token: str
     presented: Presented | None
 
+    def __repr__(self) -> str:
+        return f"_Asked(presented={self.presented!r})"  # and nothing of the token
+
 
 ANY = Need()
 """Any good token."""

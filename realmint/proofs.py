@@ -6,13 +6,40 @@ from functools import partial
 from realmint.access_token import AccessToken
 from realmint.bearer import InvalidProof, InvalidToken, NonceNeeded, Unavailable
 from realmint.confirmation import check_shown
-from realmint.dpop_policy import DPoPPolicy
+from realmint.dpop_policy import MAX_SECONDS, DPoPPolicy
 from realmint.engine import Engine
 from realmint.presented import Presented
-from realmint.protocol import Clock
+from realmint.protocol import Clock, Monotonic
 from realmint.protocol.dpop import Proof, ProofError, check_proof, replay_key
 from realmint.replays import ReplaysFull
 from realmint.single_flight import Listener, tell
+
+_STEP = 30
+"""Seconds that the wall clock may run ahead of the steady one before marks are kept for longer."""
+_LONGEST = 3 * MAX_SECONDS
+"""No mark counts for more seconds than this."""
+
+
+class _Believed:
+    """The time, for stores of marks alone: a wall clock that leapt ahead is believed when it stays there.
+
+    Else what counts again once it is set right would have been forgotten meanwhile.
+    """
+
+    def __init__(self, clock: Clock, monotonic: Monotonic) -> None:
+        self._clock, self._monotonic = clock, monotonic
+        self._ahead = clock() - monotonic()
+        self._leapt: float | None = None
+
+    def __call__(self) -> int:
+        now, steady = self._clock(), self._monotonic()
+        leapt = self._leapt
+        if now - steady <= self._ahead + _STEP or (leapt is not None and steady - leapt > _LONGEST):
+            self._ahead, self._leapt = now - steady, None
+            return now
+        if leapt is None:
+            self._leapt = steady
+        return int(self._ahead + steady)
 
 
 class Proofs:
@@ -21,8 +48,11 @@ class Proofs:
     The token is decided first, and so only who holds a good one, and the key that it is bound to, makes a mark.
     """
 
-    def __init__(self, engine: Engine, policy: DPoPPolicy | None, clock: Clock, listener: Listener) -> None:
+    def __init__(
+        self, engine: Engine, policy: DPoPPolicy | None, clock: Clock, monotonic: Monotonic, listener: Listener
+    ) -> None:
         self._engine, self._policy, self._clock, self._listener = engine, policy, clock, listener
+        self._believed = _Believed(clock, monotonic)
         self._nonces = policy.nonces() if policy is not None else None
         self._required = policy is not None and policy.required
 
@@ -96,7 +126,7 @@ class Proofs:
     def _mark(self, proof: Proof) -> tuple[bytes, int, int]:
         assert self._policy is not None
         # Longer than it counts: a clock that is set back, or apart between processes, revives none.
-        return replay_key(proof), proof.until + self._policy.leeway, self._clock()
+        return replay_key(proof), proof.until + self._policy.leeway, self._believed()
 
     def _once(self, first: bool, presented: Presented, token: str, proof: Proof) -> None:
         if not first:

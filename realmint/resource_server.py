@@ -109,7 +109,7 @@ class ResourceServer:
         start = beside if background else here
         around = Surroundings(self._transport, clock, monotonic, self._listener, start, self._upkeep.wake)
         self._engine = Engine(issuers, token_cache, around, proofs=dpop is not None and dpop.required)
-        self._dpop, self._clock = dpop, clock
+        self._dpop, self._clock, self._monotonic = dpop, clock, monotonic
         self.certificates = certificates
         self.schemes = Schemes(
             tuple(dpop.algorithms) if dpop is not None else (),
@@ -205,7 +205,7 @@ class ResourceServer:
     def _proofs(self) -> "Proofs":
         from realmint.proofs import Proofs  # an API whose tokens are bound to nothing does without
 
-        return Proofs(self._engine, self._dpop, self._clock, self._listener)
+        return Proofs(self._engine, self._dpop, self._clock, self._monotonic, self._listener)
 
     def _look_after(self) -> float:
         return self._engine.upkeep()

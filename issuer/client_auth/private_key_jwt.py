@@ -14,7 +14,7 @@ from issuer.outside.key_sources import KeysAt
 from issuer.request import AuthenticatedClient, Request
 from issuer.waiting import about_to_wait
 from realmint.protocol.claims import ClaimError, check_times, numeric_date
-from realmint.protocol.jws import Unverified
+from realmint.protocol.jws import Unverified, signed_by
 from realmint.protocol.names import CLIENT_AUTHENTICATION_TYP, JWT_TYP, OTHER_NAMES, SIGNING_ALGORITHMS
 
 LEEWAY = 30
@@ -95,15 +95,14 @@ def _signer(token: Unverified, client: Client | None, directory: Directory, now:
     registered = list(client.proofs(PublicKey, now))
     tried = fitting([proof.key for _, proof in registered], token)
     for key in tried:
-        if proving.signed_by_any(token, (key,)):
+        if signed_by(token, key):
             return client, next(one for one, proof in registered if proof.key is key)
     for one, keyset in client.proofs(PublicKeySet, now):
         found = proving.find_keys(directory, KeysAt(None, keyset.jwks_uri), token)
-        if found and proving.signed_by_any(token, found):
+        if any(signed_by(token, key) for key in found):
             return client, one
         tried = [*tried, *found]
-    if not tried:
-        proving.work_for_nothing(token)
+    proving.work_for_nothing(token, tried)
     raise NotProven("assertion_signature" if tried else "assertion_key_unknown")
 
 

@@ -6,6 +6,7 @@ from typing import NoReturn
 
 from issuer.client_auth.method import Directory
 from issuer.client_auth.nobodys import NOBODYS
+from issuer.credentials.public_key import MOST_TRIED
 from issuer.outside.key_sources import KeysAt, KeysOutOfReach
 from issuer.refusals import ClaimedBy, TemporarilyUnavailableError, because, invalid_client, too_many_attempts
 from issuer.secrets import TooManyAttempts
@@ -23,11 +24,10 @@ class NotProven(Exception):
 
 
 def signed_by_any(token: Unverified, keys: Keys) -> bool:
-    """Whether one of these keys signed it. Where none could have, as much is done as for one that did not (#28)."""
+    """Whether one of these keys signed it. Where none did, as much is done as for a client that is not known (#28)."""
     if any(map(partial(signed_by, token), keys)):
         return True
-    if not any(token.alg in key.algorithms for key in keys):
-        work_for_nothing(token)
+    work_for_nothing(token, keys)
     return False
 
 
@@ -47,9 +47,14 @@ def find_keys_alike(directory: Directory, at: KeysAt, thumbprint: str, alg: str)
         raise because(TemporarilyUnavailableError(retry_after=error.retry_after), error.reason) from None
 
 
-def work_for_nothing(token: Unverified) -> None:
-    """The work of one signature, whose outcome means nothing: whether a client is known is not to be timed."""
-    signed_by(token, _nobodys_key(token.alg))
+def work_for_nothing(token: Unverified, tried: Keys = ()) -> None:
+    """The work of as many signatures as may be tried for it, less those that were, whose outcome means nothing.
+
+    Whether a client is known, and how many keys it has, is not to be timed.
+    """
+    most = 1 if token.kid is not None else MOST_TRIED
+    for _ in range(sum(token.alg in key.algorithms for key in tried), most):
+        signed_by(token, _nobodys_key(token.alg))
 
 
 def refuse(directory: Directory, client_id: str | None, reason: str, now: int) -> NoReturn:

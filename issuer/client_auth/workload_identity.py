@@ -13,7 +13,7 @@ from issuer.client_auth.method import Directory, Method
 from issuer.clients import Client
 from issuer.credentials import Credential, TrustRule
 from issuer.credentials.public_key import fitting
-from issuer.credentials.trust_rule import LEEWAY, checks, comes_from
+from issuer.credentials.trust_rule import LEEWAY, checks, comes_from, shown
 from issuer.outside.key_sources import keys_at
 from issuer.refusals import SEVERAL_METHODS, invalid_request
 from issuer.request import AuthenticatedClient, Request
@@ -104,6 +104,10 @@ def _keys(rule: TrustRule, token: Unverified, directory: Directory) -> proving.K
 
 
 def _first(client: Client, rule: TrustRule, token: Unverified, directory: Directory) -> bool:
-    """Over all rules of the client about that issuer: where two let a token in, it is one token still."""
+    """Over all rules of the client that let it in, under its own `iss`: beside a rule about that one may be about its
+    trust domain. Of a token without, the trust domain is in its `sub`."""
+    if not client.enabled:
+        return True  # refused for that in a moment, and nobody who is not let in writes to the store
     until = math.ceil(numeric_date(token.claims, "exp")) + LEEWAY
-    return directory.use_first(USE, client.id, f"{rule.issuer}\0{token.claims['jti']}", until)
+    issuer = shown(token.claims.get("iss")) or rule.issuer
+    return directory.use_first(USE, client.id, f"{issuer}\0{token.claims['jti']}", until)

@@ -29,8 +29,8 @@ _LOW = 1024
 class Guarded:
     """Looks names up as socket.getaddrinfo does, and refuses those that lead into a private network.
 
-    internal: hosts, `name` or `name:port`, in lower case, that may be asked wherever they are. resolve: who is asked
-    where a name leads.
+    internal: hosts, `name` or `name:port`, in lower case and IPv6 addresses in brackets, that may be asked wherever
+    they are. resolve: who is asked where a name leads.
     """
 
     def __init__(self, internal: Collection[str], resolve: Resolve = socket.getaddrinfo) -> None:
@@ -65,6 +65,8 @@ class Guarded:
 
     def _is_named(self, host: str, port: int) -> bool:
         name = host.lower().strip("[]")
+        if ":" in name:  # in brackets as in a URL, or the port of one were the end of another
+            name = f"[{name}]"
         return name in self._internal or f"{name}:{port}" in self._internal
 
     def _refused(self, host: str, why: str) -> OSError:

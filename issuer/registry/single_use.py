@@ -24,6 +24,8 @@ PRUNED_BESIDE = 2
 """How many rows that are over go with each that comes, so that none pile up under traffic."""
 _STEP = 60
 """Seconds that the wall clock may run ahead of the steady one before rows are kept for longer."""
+_LASTING = 2 * 86400
+"""Seconds after which one that stays ahead is right, and was not before: few rows, if any, are needed for as long."""
 
 
 class _Waiting:
@@ -53,6 +55,7 @@ class SingleUse:
         self._margin = margin
         self._patience = patience
         self._began = clock() - monotonic()
+        self._leapt: float | None = None
         self._forget()
         in_forked_child(self._forget)
 
@@ -119,8 +122,17 @@ class SingleUse:
         return won
 
     def _believed(self) -> int:
-        """The time, for pruning alone: a wall clock that leapt ahead does not make what lives look dead (#73)."""
-        return min(self._clock(), int(self._began + self._monotonic()) + _STEP)
+        """The time, for pruning alone: a wall clock that leapt ahead does not make what lives look dead (#73), unless
+        it stays there."""
+        now, steady = self._clock(), self._monotonic()
+        if now - steady <= self._began + _STEP:
+            self._leapt = None
+            return now
+        self._leapt = steady if self._leapt is None else self._leapt
+        if steady - self._leapt <= _LASTING:
+            return int(self._began + steady) + _STEP
+        self._began, self._leapt = now - steady, None
+        return now
 
 
 def digest(what: str, whose: int, name: str) -> bytes:

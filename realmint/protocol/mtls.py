@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TypeAlias, TypeVar
 
@@ -113,22 +114,27 @@ def is_issued_by(der: bytes, authorities: Iterable[bytes], now: int) -> bool:
     Each counts as it stands (RFC 5280 section 6.1, a path of one step): one in between is registered as an authority.
     Not checked: name constraints, policies, and whether the authority took it back. Raises CertificateError.
     """
+    return any(begins <= now <= ends for begins, ends in _issuers(der, tuple(authorities)))
+
+
+@lru_cache(maxsize=1024)
+def _issuers(der: bytes, authorities: tuple[bytes, ...]) -> tuple[tuple[float, float], ...]:
+    """When each of those is valid that issued it and may: a client shows the same one again and again."""
     parsed = _guarded(lambda: x509.load_der_x509_certificate(der))
-    return any(_guarded(lambda one=one: _issued(parsed, one, now)) for one in authorities)  # type: ignore[misc]
+    found = [_guarded(lambda one=one: _issued(parsed, one)) for one in authorities]  # type: ignore[misc]
+    return tuple(valid for valid in found if valid is not None)
 
 
-def _issued(parsed: x509.Certificate, authority: bytes, now: int) -> bool:
+def _issued(parsed: x509.Certificate, authority: bytes) -> tuple[float, float] | None:
     issuer = x509.load_der_x509_certificate(authority)
-    if not issuer.not_valid_before_utc.timestamp() <= now <= issuer.not_valid_after_utc.timestamp():
-        return False
     limits, usage = _extension(issuer, x509.BasicConstraints), _extension(issuer, x509.KeyUsage)
     if limits is None or not limits.ca or (usage is not None and not usage.key_cert_sign):
-        return False
+        return None
     try:
         parsed.verify_directly_issued_by(issuer)
     except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
-        return False
-    return True
+        return None
+    return issuer.not_valid_before_utc.timestamp(), issuer.not_valid_after_utc.timestamp()
 
 
 def _guarded(read: Callable[[], T]) -> T:

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import func, select
 
 from issuer.storage.tables import used_once
-from tests.support.assertions import FORMS, Signer, add_key, ask, issuer_of, key_client
+from tests.support.assertions import FORMS, Signer, add_key, ask, issuer_of, key_client, written
 from tests.support.clock import FakeClock
 from tests.support.issuer import Issuer, claims
 from tests.support.wire import assert_inactive, assert_refused
@@ -99,6 +99,32 @@ def test_72_what_is_refused_uses_no_name_up(stored_issuer: Issuer) -> None:
     assert taken(stored_issuer) == 0
     assert ask(stored_issuer, signer.assertion(now, jti="next")).status_code == 200
     assert taken(stored_issuer) == 1
+
+
+@pytest.mark.parametrize(
+    ("shut", "opened"),
+    [
+        ("disable svc", "enable svc"),
+        ("update svc --auth-method client_secret", "update svc --auth-method private_key_jwt"),
+    ],
+)
+def test_72_a_client_that_is_not_let_in_writes_no_mark(issuer: Issuer, shut: str, opened: str) -> None:
+    """Its key may be the thief's by now."""
+    signer = key_client(issuer)
+    outside = Signer("https://ci.example")
+    file = written(issuer, outside.public_jwk())
+    issuer.run(f"clients trust add svc --issuer {outside.name} --match sub=job --jwks {file} --once")
+    now = issuer.clock.wall()
+    issuer.run(f"clients {shut}")
+    issuer.clock.advance(2)
+    sent = signer.assertion(now)
+    assert_refused(ask(issuer, sent), "invalid_client")
+    if "disable" in shut:
+        assert_refused(ask(issuer, outside.assertion(now, sub="job"), client_id="svc"), "invalid_client")
+    assert taken(issuer) == 0
+    issuer.run(f"clients {opened}")
+    issuer.clock.advance(2)
+    assert [ask(issuer, sent).status_code for _ in range(2)] == [200, 401]
 
 
 def test_73_a_replay_is_refused_up_to_the_last_second_at_which_anybody_would_take_it(issuer: Issuer) -> None:

@@ -161,6 +161,26 @@ def test_83_a_name_that_leads_elsewhere_a_moment_later_is_looked_at_with_each_co
     assert guarded_first
 
 
+@pytest.mark.parametrize(
+    ("named", "asked", "others"),
+    [
+        ("[fd00::1]:8443", ("fd00::1", 8443), [("fd00::1", 443), ("fd00::1:8443", 9000), ("fd00::1:8443", 443)]),
+        ("[FD00::1:8443]", ("fd00::1:8443", 9000), [("fd00::1", 8443), ("fd00::1", 443)]),
+        ("[fd00::1]", ("fd00::1", 9000), [("fd00::1:9000", 443)]),
+    ],
+)
+def test_83_the_port_of_an_address_that_is_named_is_no_end_of_another(
+    make_issuer: Callable[..., Issuer], named: str, asked: tuple[str, int], others: list[tuple[str, int]]
+) -> None:
+    guarded = make_issuer(INTERNAL_HOSTS=named).runtime.addresses_outside
+    assert guarded.fault(f"https://[{asked[0]}]:{asked[1]}/keys") is None
+    assert [each[4][:2] for each in guarded(*asked, type=socket.SOCK_STREAM)] == [asked]
+    for host, port in others:
+        assert guarded.fault(f"https://[{host}]:{port}/keys") == "a private address"
+        with pytest.raises(OSError, match="may not be asked"):
+            guarded(host, port, type=socket.SOCK_STREAM)
+
+
 @pytest.mark.parametrize("port", [1, 22, 25, 80, 1023])
 def test_83_a_port_of_another_service_is_not_asked(port: int) -> None:
     names = Names(svc_example=["8.8.8.8"])

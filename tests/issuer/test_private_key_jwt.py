@@ -21,6 +21,7 @@ from tests.support.assertions import (
     form,
     issuer_of,
     key_client,
+    written,
 )
 from tests.support.client_keys import ALGORITHMS, MADE
 from tests.support.clock import FakeClock
@@ -289,4 +290,27 @@ def test_28_29_as_many_signatures_are_checked_whether_client_and_key_are_known_o
             assert ask(desk.issuer, assertion).status_code == (200 if why == "right" else 401)
         done[why] = counted.checks
     assert done.pop("right") >= 1
+    assert done.pop("no_kid") == 4  # as many keys may be tried then
     assert set(done.values()) == {1}, done
+
+
+def test_28_29_without_a_kid_nobody_can_time_how_many_keys_a_client_has(issuer: Issuer) -> None:
+    key_client(issuer, "one")
+    key_client(issuer, "three")
+    for kid in ("k2", "k3"):
+        add_key(issuer, Signer("three", kid=kid))
+    key_client(issuer, "many")
+    for n in range(5):
+        add_key(issuer, Signer("many", kid=f"n{n}"))
+    outside = Signer("https://ci.example", kid=None)
+    keys = written(issuer, {"keys": [Signer("x", kid=f"k{n}").public_jwk() for n in range(3)]})
+    issuer.run(f"clients trust add one --issuer {outside.name} --match sub=job --jwks {keys}")
+    issuer.clock.advance(2)
+    now, done = issuer.clock.wall(), {}
+    for name in ("one", "three", "many", "nobody"):
+        sent = (Signer(name, kid=None).assertion(now), {}), (outside.assertion(now, sub="job"), {"client_id": name})
+        for assertion, more in sent:
+            with counting_checks() as counted:
+                assert ask(issuer, assertion, **more).status_code == 401
+            done[name, bool(more)] = counted.checks
+    assert len(set(done.values())) == 1, done

@@ -250,6 +250,18 @@ def test_73_a_clock_that_leaps_ahead_and_back_forgets_nothing(desk: Desk) -> Non
         desk.clock.step(leap)
 
 
+def test_73_a_clock_that_was_set_right_for_good_lets_no_marks_pile_up(desk: Desk) -> None:
+    single_use = desk.single_use()
+    desk.clock.step(10**9)
+    for day in range(6):
+        for number in range(10):
+            assert single_use.first("x", 1, f"{day}-{number}", desk.clock.now + 60)
+        desk.clock.advance(86400)
+    for number in range(10):
+        assert single_use.first("x", 1, f"last-{number}", desk.clock.now + 60)
+    assert len(desk.rows()) <= 20
+
+
 def test_73_a_mark_is_kept_until_its_end_and_the_margin_and_goes_with_the_next(desk: Desk) -> None:
     for late, kept in ((-1, True), (0, True), (1, False)):
         single_use = desk.single_use()

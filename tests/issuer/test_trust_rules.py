@@ -196,6 +196,18 @@ def test_70_two_rules_that_take_a_token_once_take_it_once_between_them(issuer: I
     assert [shown(issuer, token, client_id="other").status_code for _ in range(2)] == [200, 401]
 
 
+def test_70_a_rule_about_a_trust_domain_and_one_about_its_issuer_take_a_token_once_between_them(issuer: Issuer) -> None:
+    signer, subject = Signer("https://spire.example"), "spiffe://example.org/job"
+    issuer.run(f"clients create svc {READER}")
+    file = written(issuer, signer.public_jwk())
+    for named in ("spiffe://example.org", signer.name):
+        issuer.run(f"clients trust add svc --issuer {named} --match sub={subject} --jwks {file} --once")
+    issuer.clock.advance(2)
+    for changes, statuses in (({}, [200, 401, 401]), ({"iss": None}, [200, 401]), ({"iss": ["x"]}, [200, 401])):
+        token = signer.assertion(issuer.clock.wall(), sub=subject, **changes)
+        assert [shown(issuer, token, client_id="svc").status_code for _ in statuses] == statuses, changes
+
+
 @pytest.mark.parametrize("options", ["", "--auth-method workload_identity"])
 def test_a_rule_works_beside_a_secret_and_alone(issuer: Issuer, options: str) -> None:
     made = issuer.run(f"clients create {GITHUB.client_id} {options} {READER}")

@@ -217,8 +217,9 @@ def test_no_repr_shows_a_proof_a_certificate_or_a_secret(holder: Holder) -> None
     proof = holder.proof("GET", URL)
     shown = with_proof(proof, certificate=CERTIFICATE)
     shown.proven = (None, "the-token", holder.jkt)
-    for text in (repr(shown), repr(DPoPPolicy(nonce=b"secret-" * 5))):
-        assert not {proof, "the-token", holder.jkt} & set(text.split("'"))
+    asked = _Asked(("DPoP the-token",), "the-token", shown)
+    for text in (repr(shown), repr(asked), repr(DPoPPolicy(nonce=b"secret-" * 5))):
+        assert not {proof, "the-token", "DPoP the-token", holder.jkt} & set(text.split("'"))
         assert "secret-" not in text
         assert repr(CERTIFICATE) not in text
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from realmint import (
     MemoryReplays,
     Presented,
     ResourceServer,
+    SQLiteReplays,
     TokenError,
     Unavailable,
 )
@@ -252,6 +254,34 @@ def test_105_a_proof_counts_once_to_the_last_second(api: ResourceServer, issuer:
     for _ in range(130):
         assert said(api, token, with_proof(proof)) in ("proof_replayed", "proof_iat")
         issuer.clock.advance(1)
+
+
+@pytest.mark.parametrize("store", ["memory", "file"])
+def test_105_195_a_clock_that_leaps_ahead_and_is_set_right_revives_no_proof(
+    issuer: FakeIssuer, make: Make, holder: Holder, tmp_path: Path, store: str
+) -> None:
+    replays = MemoryReplays() if store == "memory" else SQLiteReplays(tmp_path / "used")
+    api, clock = make(dpop=DPoPPolicy(replay=replays)), issuer.clock
+
+    def used() -> tuple[str, str]:
+        token = issuer.issue(audience=AUDIENCE, bound_to=holder)
+        proof = holder.proof("GET", URL, token)
+        assert said(api, token, with_proof(proof)) is None
+        return token, proof
+
+    token, proof = used()
+    for _ in range(3):
+        clock.now += 3600
+        used()
+        clock.now -= 3600
+        clock.advance(20)
+        assert said(api, token, with_proof(proof)) == "proof_replayed"
+    if isinstance(replays, MemoryReplays):  # one that stays ahead is right, and what is over is forgotten again
+        clock.now += 3600
+        for _ in range(3):
+            clock.advance(600)
+            used()
+        assert len(replays) == 1
 
 
 def test_105_a_bad_token_a_bad_proof_and_another_s_key_use_nothing_up(issuer: FakeIssuer, make: Make) -> None:
