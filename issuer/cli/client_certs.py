@@ -53,7 +53,7 @@ def _add_add(commands: click.Group, runtime: Runtime) -> None:
         runtime.prepare_change(dry_run)
         made = credentials.add(
             runtime.administration, realm_path, client_id, [proof], operator(reason),
-            expires_in=expires_in, overlap=overlap, rehearse=dry_run,
+            expires_in=expires_in, overlap=overlap, others=_KINDS, rehearse=dry_run,
         )  # fmt: skip
         _warn(proof, client_id, made.client.auth_method, runtime)
         shown = shape(made.credentials[0])
