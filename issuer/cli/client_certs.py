@@ -9,6 +9,7 @@ import click
 from issuer.admin import credentials
 from issuer.admin.certificates import own_certificate, subject
 from issuer.cli import hearing
+from issuer.cli.client_keys import warn_of_twins
 from issuer.cli.commands import Commands
 from issuer.cli.console import REHEARSED, outcome, print_fields, print_json, print_table, say
 from issuer.cli.files import read_file
@@ -55,6 +56,7 @@ def _add_add(commands: click.Group, runtime: Runtime) -> None:
             runtime.administration, realm_path, client_id, [proof], operator(reason),
             expires_in=expires_in, overlap=overlap, others=_KINDS, rehearse=dry_run,
         )  # fmt: skip
+        warn_of_twins(made)
         _warn(proof, client_id, made.client.auth_method, runtime)
         shown = shape(made.credentials[0])
         if as_json:
