@@ -18,6 +18,7 @@ from issuer.client_auth.mutual_tls import SelfSigned, TLSClientAuth
 from issuer.credentials import Credential, NamedSubject, OwnCertificate, Proof
 from issuer.credentials.certificate import MAX_CERTIFICATE, MOST_AUTHORITIES, SUBJECT_KINDS
 from issuer.runtime import Runtime
+from realmint.protocol.mtls import certificate
 
 _KINDS = (OwnCertificate, NamedSubject)
 _COLUMNS = ("credential_id", "thumbprint", "subject", "created_at", "expires_at", "last_used_at")
@@ -57,7 +58,7 @@ def _add_add(commands: click.Group, runtime: Runtime) -> None:
             expires_in=expires_in, overlap=overlap, others=_KINDS, rehearse=dry_run,
         )  # fmt: skip
         warn_of_twins(made)
-        _warn(proof, client_id, made.client.auth_method, runtime)
+        _warn(proof, client_id, made.client.auth_method, runtime, made.credentials[0].created_at)
         shown = shape(made.credentials[0])
         if as_json:
             print_json({**outcome(True, dry_run), "realm": realm_path, "client_id": client_id, **shown})
@@ -91,7 +92,9 @@ def _proof(file: Path | None, ca: Path | None, named: Mapping[str, str]) -> Proo
     return subject(kind, value, read_file(ca, _MAX_FILE) if ca is not None else None)
 
 
-def _warn(proof: Proof, client_id: str, auth_method: str, runtime: Runtime) -> None:
+def _warn(proof: Proof, client_id: str, auth_method: str, runtime: Runtime, now: int) -> None:
+    if isinstance(proof, OwnCertificate) and certificate(proof.der).not_after < now:
+        click.echo("Warning: this certificate has expired, and lets nobody in", err=True)
     wanted = next(method.NAME for method in (TLSClientAuth, SelfSigned) if type(proof) in method.PROOFS)
     if auth_method != wanted:
         click.echo(
