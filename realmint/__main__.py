@@ -37,10 +37,13 @@ def _introspection(options: argparse.Namespace) -> Introspection | None:
     for option in ("introspection_endpoint", "client_key", "client_assertion"):
         if not client_id and getattr(options, option):
             raise ValueError(f"--{option.replace('_', '-')} needs a client: --client-id, or API_CLIENT_ID")
+    if options.kid and not options.client_key:
+        raise ValueError("--kid is of the key in --client-key FILE")
     if not client_id:
         return None
     if options.client_key:
-        return Introspection(client_id, endpoint=endpoint, client_key=ClientKey.from_file(options.client_key))
+        key = ClientKey.from_file(options.client_key, kid=options.kid)
+        return Introspection(client_id, endpoint=endpoint, client_key=key)
     if options.client_assertion:
         return Introspection(client_id, endpoint=endpoint, client_assertion=AssertionFile(options.client_assertion))
     secret = sys.stdin.readline().strip() if options.client_id else os.environ.get("API_CLIENT_SECRET", "")
@@ -60,6 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--client-id", help="the API's own client; its secret is read from standard input")
     shown = check.add_mutually_exclusive_group()
     shown.add_argument("--client-key", metavar="FILE", help="its private key (PEM or JWK), in place of a secret")
+    check.add_argument(
+        "--kid", help="what the issuer calls that key, if not by the file's name for it or its thumbprint"
+    )
     shown.add_argument("--client-assertion", metavar="FILE", help="an assertion that somebody signed for it")
     check.add_argument("--introspection-endpoint", help="where it is asked about tokens, if it has no metadata")
     check.add_argument("--json", action="store_true", help="one object on standard output")

@@ -100,6 +100,26 @@ def revoke(
     return found
 
 
+def twins(added: Added) -> list[tuple[str, str]]:
+    """The names of those just added that are the same key or certificate as one the client has, and that one's."""
+    mine = {each.credential_id: _same(each.proof) for each in added.credentials}
+    return [
+        (_name(each), _name(other))
+        for each in added.credentials
+        for other in added.client.credentials
+        if other.credential_id not in mine and other.live(each.created_at) and _same(other.proof) == _same(each.proof)
+    ]
+
+
+def _same(proof: Proof) -> object:
+    """What makes two of them one and the same, whatever they are called."""
+    return (PublicKey, proof.key.thumbprint) if isinstance(proof, PublicKey) else proof
+
+
+def _name(credential: Credential) -> str:
+    return _kid(credential) or credential.credential_id
+
+
 def _of(client: Client, kinds: Kinds) -> list[Credential]:
     return [each for each in client.credentials if isinstance(each.proof, tuple(kinds))]
 

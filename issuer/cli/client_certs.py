@@ -8,6 +8,7 @@ import click
 
 from issuer.admin import credentials
 from issuer.admin.certificates import own_certificate, subject
+from issuer.cli.client_keys import warn_of_twins
 from issuer.cli.commands import Commands
 from issuer.cli.console import REHEARSED, outcome, print_fields, print_json, say
 from issuer.cli.credential_commands import Shown, add_list, add_revoke, dates
@@ -17,6 +18,7 @@ from issuer.client_auth.mutual_tls import SelfSigned, TLSClientAuth
 from issuer.credentials import Credential, NamedSubject, OwnCertificate, Proof
 from issuer.credentials.certificate import MAX_CERTIFICATE, MOST_AUTHORITIES, SUBJECT_KINDS
 from issuer.runtime import Runtime
+from realmint.protocol.mtls import certificate
 
 _KINDS = (OwnCertificate, NamedSubject)
 _COLUMNS = ("credential_id", "thumbprint", "subject", "created_at", "expires_at", "last_used_at")
@@ -53,9 +55,10 @@ def _add_add(commands: click.Group, runtime: Runtime) -> None:
         runtime.prepare_change(dry_run)
         made = credentials.add(
             runtime.administration, realm_path, client_id, [proof], operator(reason),
-            expires_in=expires_in, overlap=overlap, rehearse=dry_run,
+            expires_in=expires_in, overlap=overlap, others=_KINDS, rehearse=dry_run,
         )  # fmt: skip
-        _warn(proof, client_id, made.client.auth_method, runtime)
+        warn_of_twins(made)
+        _warn(proof, client_id, made.client.auth_method, runtime, made.credentials[0].created_at)
         shown = shape(made.credentials[0])
         if as_json:
             print_json({**outcome(True, dry_run), "realm": realm_path, "client_id": client_id, **shown})
@@ -89,7 +92,9 @@ def _proof(file: Path | None, ca: Path | None, named: Mapping[str, str]) -> Proo
     return subject(kind, value, read_file(ca, _MAX_FILE) if ca is not None else None)
 
 
-def _warn(proof: Proof, client_id: str, auth_method: str, runtime: Runtime) -> None:
+def _warn(proof: Proof, client_id: str, auth_method: str, runtime: Runtime, now: int) -> None:
+    if isinstance(proof, OwnCertificate) and certificate(proof.der).not_after < now:
+        click.echo("Warning: this certificate has expired, and lets nobody in", err=True)
     wanted = next(method.NAME for method in (TLSClientAuth, SelfSigned) if type(proof) in method.PROOFS)
     if auth_method != wanted:
         click.echo(

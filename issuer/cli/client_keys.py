@@ -13,6 +13,7 @@ from issuer.cli.credential_commands import Shown, add_list, add_revoke, dates
 from issuer.cli.exits import Exit, Refused
 from issuer.cli.files import read_file
 from issuer.cli.options import NAME, Duration, operator, options
+from issuer.client_auth import of_use
 from issuer.client_auth.private_key_jwt import PrivateKeyJWT
 from issuer.credentials import Credential, Proof, PublicKey, PublicKeySet
 from issuer.credentials.public_key import KeysRefused, checked_url, read_jwks, svid_keys
@@ -59,7 +60,8 @@ def _add_add(commands: click.Group, runtime: Runtime) -> None:
             runtime.administration, realm_path, client_id, proofs, operator(reason),
             expires_in=expires_in, overlap=overlap, others=_KINDS, rehearse=dry_run,
         )  # fmt: skip
-        if made.client.auth_method != PrivateKeyJWT.NAME:
+        warn_of_twins(made)
+        if not any(isinstance(each, Credential) and isinstance(each.proof, _KINDS) for each in of_use(made.client)):
             click.echo(
                 f"Warning: {client_id} authenticates with {made.client.auth_method}; for its keys to be of use say"
                 f" flask clients update {client_id} --auth-method {PrivateKeyJWT.NAME}",
@@ -73,6 +75,12 @@ def _add_add(commands: click.Group, runtime: Runtime) -> None:
             print_fields(each)
         if dry_run:
             say(REHEARSED)
+
+
+def warn_of_twins(added: credentials.Added) -> None:
+    """Of what is registered under another name already: to revoke one of them is not to revoke it."""
+    for new, other in credentials.twins(added):
+        click.echo(f"Warning: {new} is the same as {other}; to revoke one of them leaves the other", err=True)
 
 
 def _proofs(runtime: Runtime, file: Path | None, jwks_uri: str | None, kid: str | None) -> Sequence[Proof]:
@@ -107,6 +115,8 @@ def read_public_keys(raw: bytes, kid: str | None = None, *, bundle: bool = False
         except JWSError:
             raise KeysRefused("the file is neither PEM nor a JSON object") from None
     if kid is not None:
+        if not kid:
+            raise KeysRefused("--kid is empty: leave it out for the name in FILE, or else the thumbprint")
         if "keys" in document:
             raise KeysRefused("a set says itself what its keys are called")
         document = {**document, "kid": kid}

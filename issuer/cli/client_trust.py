@@ -24,6 +24,12 @@ from keys.transfer import MAX_FILE
 
 _KINDS = WorkloadIdentity.PROOFS
 _COLUMNS = ("credential_id", "issuer", "matches", "audience", "expires_at", "last_used_at")
+_UNREAD = {
+    "malformed": "it is no compact JWS with JSON objects",
+    "too_large": "it is longer than 8 KiB",
+    "alg": "its alg is none, HMAC or unknown",
+    "header": "its header has what is never followed, such as jwk, jku, x5c or crit",
+}
 _OPTIONS = {
     "issuer": "--issuer", "matches": "--match", "audience": "--audience", "jwks": "--jwks", "jwks_uri": "--jwks-uri",
 }  # fmt: skip
@@ -126,6 +132,14 @@ def _warn(rule: TrustRule) -> None:
             and match.value.endswith(":default")
         ):
             click.echo("Warning: every pod that names no service account of its own has the default one", err=True)
+        if not match.glob and "*" in match.value:
+            click.echo(f"Warning: in --match {match.claim} a * is that very character; see --match-glob", err=True)
+        if match.claim in ("iss", "aud"):
+            click.echo(
+                f"Warning: --issuer and --audience say what {match.claim} has to be; this says it again", err=True
+            )
+        if rule.is_spiffe and match.claim == "sub" and not match.value.startswith(f"{rule.issuer}/"):
+            click.echo(f"Warning: every sub of this trust domain begins with {rule.issuer}/", err=True)
 
 
 def _add_explain(commands: click.Group, runtime: Runtime) -> None:
@@ -173,7 +187,8 @@ def _explained(found: Explanation, client_id: str, realm_path: str) -> dict[str,
 
 def _tell(found: Explanation, client_id: str) -> None:
     if found.reason is not None:
-        say(f"that is no token that anybody could be trusted by: {found.reason}")
+        say(f"that is no token that anybody could be trusted by: {_UNREAD.get(found.reason, found.reason)}")
+        say("no token would be issued: invalid_client")
         return
     if not found.rules:
         say(f"{client_id} trusts nobody; see flask clients trust add")
@@ -187,8 +202,10 @@ def _tell(found: Explanation, client_id: str) -> None:
 def _tell_rule(each: Explained) -> None:
     verdict = "fits" if each.fits else "does not fit" + ("" if each.live else ", and has expired")
     say(f"rule {each.credential.credential_id}, issuer {each.rule.issuer}: {verdict}")
-    width = max(len(check.what) for check in each.checks)
-    for check in each.checks:
+    # That it is not the client's own assertion goes without saying, unless it is.
+    told = [check for check in each.checks if check.reason != "trust_itself" or not check.passed]
+    width = max(len(check.what) for check in told)
+    for check in told:
         found = "nothing" if check.found is None else _on_a_terminal(check.found)
         said = f"is {found}" if check.passed else f"is {found}, has to be {check.expected}"
         say(f"  {'ok  ' if check.passed else 'FAIL'} {check.what.ljust(width)}  {said}")

@@ -32,10 +32,13 @@ def by_secret(client_id: str, secret: str) -> Presented:
     return Presented({"Authorization": "Basic " + base64.b64encode(pair.encode("utf-8", "surrogateescape")).decode()})
 
 
-def by_assertion(client_id: str, audience: str, key: Path | None, kid: str | None, file: Path | None) -> Presented:
+def by_assertion(
+    client_id: str, audience: str, key: Path | None, kid: str | None, file: Path | None,
+    certificate: tuple[str, str] | None = None,
+) -> Presented:  # fmt: skip
     """An assertion that is signed with the private key in one file, or that stands in another (RFC 7523 section 2.2).
 
-    Raises Refused, which quotes nothing of either.
+    certificate: shown beside it, for a token that is bound to it. Raises Refused, which quotes nothing of either.
     """
     # Of use to no other command, and half of the library with it.
     from realmint.client_assertion import AssertionFile, AssertionUnavailable, ClientKey, assertion_form
@@ -47,12 +50,12 @@ def by_assertion(client_id: str, audience: str, key: Path | None, kid: str | Non
             assertion = AssertionFile(str(file))()
     except (ValueError, AssertionUnavailable) as error:
         raise Refused("usage", str(error), Exit.USAGE) from None
-    return Presented(form={"client_id": client_id, **assertion_form(assertion)})
+    return Presented(form={"client_id": client_id, **assertion_form(assertion)}, certificate=certificate)
 
 
-def by_certificate(client_id: str, certificate: Path, key: Path | None) -> Presented:
+def by_certificate(client_id: str, certificate: tuple[str, str]) -> Presented:
     """The certificate in a file, with its private key there too or in another (RFC 8705 section 2)."""
-    return Presented(form={"client_id": client_id}, certificate=(str(certificate), str(key or certificate)))
+    return Presented(form={"client_id": client_id}, certificate=certificate)
 
 
 def proofs(file: Path) -> Proofs:

@@ -73,23 +73,40 @@ def _add_get(commands: click.Group, runtime: Runtime) -> None:
         """Asks the running issuer for a token, as CLIENT_ID, and prints it.
 
         The secret comes from standard input, or is asked for at a terminal; with --key, --assertion or --cert there is
-        none.
+        none. --cert goes beside --key or --assertion for a client whose tokens are bound to a certificate.
         """
-        if sum(each is not None for each in (key_file, assertion_file, cert_file)) > 1:
-            raise click.UsageError("say one of --key, --assertion and --cert")
+        if key_file is not None and assertion_file is not None:
+            raise click.UsageError("say one of --key and --assertion")
+        if kid is not None and key_file is None:
+            raise click.UsageError("--kid is of the key in --key FILE")
+        if cert_key is not None and cert_file is None:
+            raise click.UsageError("--cert-key is of the certificate in --cert FILE")
         form = [("grant_type", "client_credentials"), *(("scope", value) for value in _joined(scope))]
         form += [("resource", value) for value in resource] + [("audience", value) for value in audience]
         addresses = runtime.settings.addresses(realm_path)
         endpoint = addresses.endpoint("/access_token")
+        certificate = None
         if cert_file is not None:
-            show = partial(presenting.by_certificate, client_id, cert_file, cert_key)
-            endpoint = addresses.mtls_endpoint(endpoint) or endpoint
-        elif key_file is not None or assertion_file is not None:
-            show = partial(presenting.by_assertion, client_id, addresses.issuer, key_file, kid, assertion_file)
+            certificate = (str(cert_file), str(cert_key or cert_file))
+            endpoint = _with_tls(addresses.mtls_endpoint(endpoint) or endpoint)
+        if key_file is not None or assertion_file is not None:
+            show = partial(
+                presenting.by_assertion, client_id, addresses.issuer, key_file, kid, assertion_file, certificate
+            )
+        elif certificate is not None:
+            show = partial(presenting.by_certificate, client_id, certificate)
         else:
             show = partial(presenting.by_secret, client_id, _secret())
         answer = _ask(endpoint, show, form, presenting.proofs(dpop_file) if dpop_file is not None else None)
         _show(answer, runtime, decode=decode, as_json=as_json)
+
+
+def _with_tls(endpoint: str) -> str:
+    """Raises Refused: without TLS a certificate would be shown to nobody, and its absence told as a wrong one."""
+    if not endpoint.startswith("https:"):
+        message = f"a certificate is shown over TLS alone, and the issuer is at {endpoint}: see BASE_URL, MTLS_BASE_URL"
+        raise Refused("usage", message, Exit.USAGE)
+    return endpoint
 
 
 def _joined(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -116,7 +133,10 @@ def _ask(
     shown = show()
     try:
         transport = HTTPTransport(certificate=shown.certificate)
-    except ValueError as error:  # a proxy in the environment that cannot be one
+    except ValueError as error:  # a proxy in the environment that cannot be one, or the certificate
+        if shown.certificate is not None and str(error).startswith("certificate "):
+            message = f"{' and '.join(dict.fromkeys(shown.certificate))}: no PEM certificate with its own private key"
+            raise Refused("usage", message, Exit.USAGE) from None
         raise Refused("unreachable", str(error), Exit.USAGE) from None
     try:
         answer = transport(_request(endpoint, shown, form, proofs, None))
@@ -134,6 +154,8 @@ def _ask(
         raise Refused("unreachable", f"what answers at {endpoint} is no issuer", Exit.STORE) from None
     if answer.status != 200:
         message = f"{answer.status} {document.get('error')}: {document.get('error_description')}"
+        if document.get("error") == "invalid_client":
+            message += "; the issuer's log says why"
         raise Refused(str(document.get("error")), message, Exit.FINDINGS, status=answer.status)
     return document
 

@@ -134,7 +134,7 @@ def _read_jwk(entry: object) -> PublicKey:
     if not isinstance(entry, dict):
         raise KeysRefused("a key is no JSON object")
     if PRIVATE_MEMBERS & entry.keys():
-        raise KeysRefused("that is a private key, which nobody but the client may have; give the public half")
+        raise KeysRefused("that is a private key, which nobody but its owner may have; give the public half")
     named = {**entry}
     try:
         named.setdefault("kid", import_public(entry).thumbprint())

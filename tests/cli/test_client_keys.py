@@ -204,6 +204,26 @@ def test_a_name_in_use_is_refused_until_its_key_has_ended(stored_issuer: Issuer)
     assert ask(stored_issuer, again.assertion(stored_issuer.clock.now)).status_code == 200
 
 
+def test_the_same_key_under_another_name_is_warned_about(made: Issuer) -> None:
+    assert "Warning" not in add(made, Signer("svc", kid="a", native=EC).public_jwk()).stderr
+    again = add(made, Signer("svc", kid="b", native=EC).public_jwk())
+    assert (again.exit_code, "b is the same as a; to revoke one of them leaves the other" in again.stderr) == (0, True)
+    assert "Warning" not in add(made, Signer("svc", kid="c").public_jwk()).stderr
+    made.run("clients keys revoke svc a --yes")
+    made.run("clients keys revoke svc b --yes")
+    assert "Warning" not in add(made, Signer("svc", kid="d", native=EC).public_jwk()).stderr
+
+
+def test_an_empty_name_is_said_to_be_one(made: Issuer) -> None:
+    result = add(made, EC.public_key().public_bytes(PEM, SPKI), "--kid ''")
+    assert (result.exit_code, "--kid is empty" in result.stderr + result.stdout) == (2, True)
+
+
+def test_a_key_is_of_use_to_a_client_of_self_signed_certificates_too(issuer: Issuer) -> None:
+    issuer.run(f"clients create svc --auth-method self_signed_tls_client_auth {READER}")
+    assert "Warning" not in add(issuer, Signer("svc").public_jwk()).stderr
+
+
 def test_a_client_has_so_many_credentials_at_most(made: Issuer) -> None:
     for number in range(5):
         keys = [Signer("svc", kid=f"{number}-{each}", native=EC).public_jwk() for each in range(20)]

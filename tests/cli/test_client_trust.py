@@ -101,11 +101,14 @@ def test_a_rule_that_could_not_work_or_lets_too_many_in_is_refused(desk: Issuer,
 @pytest.mark.parametrize(
     ("options", "word"),
     [("--match-glob sub=repo:acme/*", "like"), ("--match sub=system:serviceaccount:shop:default", "default"),
+     ("--match sub=repo:acme/*", "--match-glob"), ("--match aud=x --match sub=a", "--audience"),
+     ("--match sub=x --issuer spiffe://example.org --jwks {file}", "begins with spiffe://example.org/"),
      (HERE, "")],
 )  # fmt: skip
 def test_what_is_allowed_and_seldom_meant_is_warned_about(made: Issuer, options: str, word: str) -> None:
-    result = made.command(f"clients trust add svc {CI} {options}")
-    assert result.exit_code == 0
+    file = written(made, SIGNER.public_jwk())
+    result = made.command(f"clients trust add svc {CI} {options.format(file=file)}")
+    assert result.exit_code == 0, result.output
     assert (("Warning" in result.stderr) and word in result.stderr) is bool(word)
 
 
@@ -180,6 +183,21 @@ def test_what_is_no_token_is_said_to_be_none(desk: Issuer, text: str) -> None:
     result = desk.command("clients trust explain svc - --json", text)
     assert result.exit_code in (1, 2), result.output
     assert "Traceback" not in result.output
+
+
+def test_what_is_no_token_is_said_to_be_none_in_words(made: Issuer) -> None:
+    result = made.command("clients trust explain svc -", "a.b.c")
+    assert result.stdout.splitlines() == [
+        "that is no token that anybody could be trusted by: it is no compact JWS with JSON objects",
+        "no token would be issued: invalid_client",
+    ]
+
+
+def test_an_explanation_names_the_subject_once_unless_the_token_is_its_own_issuer(made: Issuer) -> None:
+    made.run(f"clients trust add svc {CI} {HERE} --jwks {written(made, SIGNER.public_jwk())}")
+    for sub, lines in (("repo:acme/shop", 1), ("https://ci.example", 2)):
+        _, _, text = explained(made, SIGNER.assertion(made.clock.now, iss="https://ci.example", sub=sub))
+        assert sum(line.split()[1] == "sub" for line in text.splitlines() if line.startswith("  ")) == lines
 
 
 def test_an_explanation_shows_claims_so_that_no_terminal_is_driven_by_them(made: Issuer) -> None:

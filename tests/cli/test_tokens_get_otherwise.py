@@ -1,6 +1,9 @@
 """flask tokens get without a secret: by a key, by a workload's token, and bound to a key."""
 
+import base64
+import hashlib
 import json
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +13,7 @@ from joserfc.jwk import ECKey
 
 from tests.support.issuer import claims
 from tests.support.process import Deployment
+from tests.support.tls import HERE, Authority
 
 OUTSIDE = "https://ci.example"
 
@@ -44,6 +48,7 @@ def test_a_key_signs_an_assertion_each_time(running: tuple[Deployment, Path]) ->
         assert claims(got.stdout.strip())["client_id"] == "signs"
     refused = deployment.command(f"tokens get signs --key {files / 'outside.pem'}")
     assert (refused.returncode, "401 invalid_client" in refused.stderr) == (1, True)
+    assert refused.stderr.endswith("; the issuer's log says why\n")
 
 
 def test_a_workload_s_token_is_sent_from_its_file(running: tuple[Deployment, Path]) -> None:
@@ -72,8 +77,51 @@ def test_a_token_is_bound_to_a_key_with_a_nonce_and_without(running: tuple[Deplo
     assert seen == {jkt}
 
 
-@pytest.mark.parametrize("line", ["--key {0}/own.pem --assertion {0}/own.pem", "--key {0}/own.pem --cert {0}/own.pem"])
-def test_one_way_is_chosen(running: tuple[Deployment, Path], line: str) -> None:
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("--key {0}/own.pem --assertion {0}/own.pem", "say one of --key and --assertion"),
+        ("--kid a", "--kid is of the key in --key FILE"),
+        ("--assertion {0}/own.pem --cert-key {0}/own.pem", "--cert-key is of the certificate in --cert FILE"),
+        ("--cert {0}/own.pem", "a certificate is shown over TLS alone"),
+        ("--key {0}/own.pem --cert {0}/own.pem", "a certificate is shown over TLS alone"),
+    ],
+)
+def test_what_does_not_go_together_is_said(running: tuple[Deployment, Path], line: str, said: str) -> None:
     deployment, files = running
     got = deployment.command(f"tokens get signs {line.format(files)}")
-    assert (got.returncode, "say one of --key, --assertion and --cert" in got.stderr) == (2, True)
+    assert (got.returncode, said in got.stderr) == (2, True), got.stderr
+
+
+def test_a_certificate_is_shown_alone_or_beside_a_key(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "ca")
+    server, (shown, key) = authority.certificate(HERE), authority.certificate("svc")
+    deployment = Deployment(tmp_path / "issuer")
+    deployment.environ |= {
+        "REALMINT_BASE_URL": f"https://{HERE}:{deployment.port}",
+        "SSL_CERT_FILE": str(authority.file),
+    }
+    own = ECKey.generate_key("P-256")
+    (tmp_path / "own.pem").write_bytes(own.as_pem(private=True))
+    (tmp_path / "own.pub").write_bytes(own.as_pem(private=False))
+    deployment.run("clients create svc --scope read --default-scope read --auth-method tls_client_auth")
+    deployment.run(f"clients certs add svc --subject-dn CN=svc --ca {authority.file}")
+    deployment.run(
+        "clients create signs --scope read --default-scope read --auth-method private_key_jwt --bound-certificate"
+    )
+    deployment.run(f"clients keys add signs {tmp_path / 'own.pub'}")
+    digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(shown.read_text())).digest()
+    bound = {"x5t#S256": base64.urlsafe_b64encode(digest).rstrip(b"=").decode()}
+    tls = f"--certfile {server[0]} --keyfile {server[1]} --ca-certs {authority.file} --cert-reqs 1"
+    with deployment.process(deployment.production_line(f"--workers 1 {tls}"), ca=str(authority.file)):
+        certificate = f"--cert {shown} --cert-key {key}"
+        for who in ("svc", f"signs --key {tmp_path / 'own.pem'}"):
+            got = deployment.command(f"tokens get {who} {certificate}")
+            assert got.returncode == 0, got.stderr
+            assert claims(got.stdout.strip())["cnf"] == bound
+        assert (
+            "has to show a certificate" in deployment.command(f"tokens get signs --key {tmp_path / 'own.pem'}").stderr
+        )
+        for pair in (f"--cert {shown}", f"--cert {shown} --cert-key {tmp_path / 'own.pem'}"):
+            wrong = deployment.command(f"tokens get svc {pair}")
+            assert (wrong.returncode, "no PEM certificate with its own private key" in wrong.stderr) == (2, True)

@@ -304,6 +304,29 @@ def test_what_cannot_be_registered_is_said_and_changes_nothing(
     assert issuer.run("clients certs list svc") == []
 
 
+def test_an_overlap_ends_every_other_certificate_and_name_and_no_key(
+    issuer: Issuer, register: Callable[..., None], tmp_path: Path
+) -> None:
+    register(certificate("svc"))
+    register("--subject-dn CN=svc")
+    (tmp_path / "new.pem").write_bytes(pem(certificate("svc")))
+    issuer.run(f"clients keys add svc {tmp_path / 'new.pem'}")
+    now = issuer.clock.now
+    added = issuer.run(f"clients certs add svc {tmp_path / 'new.pem'} --overlap 1h")
+    ends = {each["credential_id"]: each["expires_at"] for each in issuer.run("clients certs list svc")}
+    assert (ends.pop(added["credential_id"]), list(ends.values())) == (None, [now + 3600] * 2)
+    assert [each["expires_at"] for each in issuer.run("clients keys list svc")] == [None]
+
+
+@pytest.mark.parametrize("expired", [False, True])
+def test_a_certificate_that_has_expired_is_warned_of(issuer: Issuer, tmp_path: Path, expired: bool) -> None:
+    issuer.run(f"clients create svc {READER} --auth-method {OWN}")
+    ends = issuer.clock.wall() - 1 if expired else issuer.clock.wall() + DAY
+    (tmp_path / "own.pem").write_bytes(pem(certificate("svc", begins=issuer.clock.wall() - DAY, ends=ends)))
+    added = issuer.command(f"clients certs add svc {tmp_path / 'own.pem'}")
+    assert (added.exit_code, "Warning: this certificate has expired" in added.stderr) == (0, expired)
+
+
 def test_208_no_certificate_is_in_the_log(
     issuer: Issuer, register: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -16,6 +16,7 @@ from realmint import (
     ResourceServer,
     TokenError,
 )
+from realmint.gate import _Asked
 from realmint.testing import FakeIssuer, client_certificate
 from realmint.testing.prover import Prover as Holder
 from tests.realmint.test_bound_tokens import BOTH_WAYS, URL, said, with_proof

@@ -198,6 +198,21 @@ def test_a_client_without_a_secret_is_tried_with_the_file_that_is_named(
         assert demanded.refused == ["header" if option == "--client-key" else "jti"]
 
 
+@pytest.mark.rfc("7523", "3")
+def test_a_key_is_tried_under_the_name_that_the_issuer_has_for_it(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "key").write_bytes(pem(CURVED))
+    with FakeIssuer.serving() as issuer:
+        demanded = issuer.demand_key("orders-api", ClientKey(pem(CURVED), kid="orders-1").public_jwk)
+        asked = ["check", issuer.issuer, "--audience", AUDIENCE, "--client-id", "orders-api"]
+        asked += ["--client-key", str(tmp_path / "key")]
+        assert (main(asked), main([*asked, "--kid", "orders-1"])) == (1, 0)
+        assert demanded.refused == ["header"]
+        assert main([*asked[:-2], "--kid", "orders-1"]) == 2
+    assert "--kid is of the key in --client-key FILE" in capsys.readouterr().err
+
+
 def test_a_file_without_an_assertion_is_to_be_mended(
     live: Live, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
