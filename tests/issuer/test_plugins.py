@@ -55,6 +55,24 @@ class Dummy(Method):
                 raise invalid_client("unknown_client")
             return AuthenticatedClient(client, self.NAME, next(iter(client.ranges)))  # whatever it has a range for
 '''
+CONFIRMATION = '''
+"""A way of binding that believes what a header says."""
+from issuer.confirmations.confirmation import ConfirmationMethod
+
+
+class Dummy(ConfirmationMethod):
+    MEMBER = "dummy"
+    TOKEN_TYPE = "Dummy"
+
+    def applies(self, request):
+        return request.request.header("X-Bound-To") is not None
+
+    def bind(self, request, around):
+        return request.request.header("X-Bound-To") * 43
+
+    def metadata(self, realm):
+        return {"dummy_bound_access_tokens": True}
+'''
 FORMAT = '''
 """A format that says little."""
 
@@ -104,6 +122,7 @@ FRAMED = Endpoint("framed", "/token/framed/{x}", ("POST",), _framed_view, privat
 MEMBERS = [
     ("issuer/grants/__init__.py", GRANT, "from issuer.grants.dummy import Dummy", "GRANTS: tuple[TokenGrant, ...] = (", "Dummy()"),
     ("issuer/client_auth/__init__.py", METHOD, "from issuer.client_auth.dummy import Dummy", "METHODS: tuple[Method, ...] = (", "Dummy()"),
+    ("issuer/confirmations/__init__.py", CONFIRMATION, "from issuer.confirmations.dummy import Dummy", "CONFIRMATIONS: tuple[ConfirmationMethod, ...] = (", "Dummy()"),
     ("issuer/tokens/formats.py", FORMAT, "from issuer.tokens.dummy import Dummy", "FORMATS: tuple[Format, ...] = (", "Dummy()"),
     ("issuer/endpoints/__init__.py", ENDPOINT, "from issuer.endpoints import dummy", "ENDPOINTS: tuple[Endpoint, ...] = (", "dummy.ENDPOINT, dummy.FRAMED"),
 ]  # fmt: skip
@@ -134,7 +153,7 @@ run("realms create /customers")
 run("realms update /customers --grant-type urn:example:dummy --grant-type client_credentials")
 run("clients create svc --realm /customers --scope read --default-scope read --grant-type urn:example:dummy"
     " --auth-method dummy_auth --token-format dummy_format")
-run("clients create plain --realm /customers --scope read --default-scope read")
+plain = json.loads(run("clients create plain --realm /customers --scope read --default-scope read --json"))["client_secret"]
 address = "/oauth2/realms/root/realms/customers"
 form = {"grant_type": "urn:example:dummy", "colour": ["red", "blue"]}
 
@@ -150,6 +169,8 @@ print(json.dumps({
     "metadata": http.get(address + "/.well-known/oauth-authorization-server").json,
     "issued": token("svc"),
     "unknown": token("nobody"),
+    "bound": http.post(address + "/access_token", data={"grant_type": "client_credentials", "client_id": "plain",
+        "client_secret": plain}, headers={"X-Bound-To": "a"}).json,
     "not_registered": token("plain"),
     "repeated": token("svc", scope=["read", "read"]),
     "aliases": [seen(http.get(prefix + "/status/5/of/x", headers={"x-colour": "red"})) for prefix in (address, "/oauth2/customers", "/oauth2")],
@@ -202,6 +223,12 @@ def test_a_grant_is_dispatched_to_and_a_format_writes_what_it_decided(used: dict
     assert claims(body["access_token"]) == {"who": "svc", "until": 7}
 
 
+def test_a_way_of_binding_is_in_the_token_its_type_and_the_metadata(used: dict[str, Any]) -> None:
+    assert used["bound"]["token_type"] == "Dummy"
+    assert claims(used["bound"]["access_token"])["cnf"] == {"dummy": "a" * 43}
+    assert used["metadata"]["dummy_bound_access_tokens"] is True
+
+
 def test_its_repeatable_parameters_may_repeat_and_no_others(used: dict[str, Any]) -> None:
     assert (used["repeated"][0], used["repeated"][1]["error"]) == (400, "invalid_request")
 
@@ -247,7 +274,7 @@ def test_an_endpoint_that_authlib_frames_needs_no_more_than_its_declaration(used
 
 def test_what_happened_is_counted_by_reason_and_by_realm(used: dict[str, Any]) -> None:
     refusals, tokens = used["counts"]
-    assert tokens == {"/customers": 1}
+    assert tokens == {"/customers": 2}
     assert refusals == {
         "unknown_client": 1, "wrong_auth_method": 1, "repeated_parameter": 1, "unknown_realm": 1, "no_credentials": 1,
     }  # fmt: skip
