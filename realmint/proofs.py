@@ -6,7 +6,6 @@ from functools import partial
 from realmint.access_token import AccessToken
 from realmint.bearer import InvalidProof, InvalidToken, NonceNeeded, Unavailable
 from realmint.confirmation import check_shown
-from realmint.decision import Fits
 from realmint.dpop_policy import MAX_SECONDS, DPoPPolicy
 from realmint.engine import Engine
 from realmint.presented import Presented
@@ -55,50 +54,43 @@ class Proofs:
         self._engine, self._policy, self._clock, self._listener = engine, policy, clock, listener
         self._believed = _Believed(clock, monotonic)
         self._nonces = policy.nonces() if policy is not None else None
+        self._required = policy is not None and policy.required
 
     def decide(self, token: str, presented: Presented, *, live: bool) -> AccessToken:
         """The accepted token. Raises InvalidToken, InvalidProof, Unavailable."""
-        shown = self._shown(presented)
-        accepted = self._at_hand(token, shown, live=live)
+        shown = partial(check_shown, presented=presented, dpop=self._policy is not None, required=self._required)
+        accepted = self._at_hand(token, live=live)
         if accepted is None:
             accepted = self._engine.decide(token, live=live, fits=shown)
-        proof = self._proof(accepted, token, presented)
+        proof = self._proof(shown(accepted.claims), token, presented)
         if proof is not None:
             self._once(self._marked(proof), presented, token, proof)
         return accepted
 
     async def adecide(self, token: str, presented: Presented, *, live: bool) -> AccessToken:
         """As decide(), on an event loop, which goes on while a store that may wait is asked in a thread."""
-        shown = self._shown(presented)
-        accepted = self._at_hand(token, shown, live=live)
+        shown = partial(check_shown, presented=presented, dpop=self._policy is not None, required=self._required)
+        accepted = self._at_hand(token, live=live)
         if accepted is None:
             accepted = await self._engine.adecide(token, live=live, fits=shown)
-        proof = self._proof(accepted, token, presented)
+        proof = self._proof(shown(accepted.claims), token, presented)
         if proof is not None:
             self._once(await self._amarked(proof), presented, token, proof)
         return accepted
 
-    def _shown(self, presented: Presented) -> Fits:
-        policy = self._policy
-        required = policy is not None and policy.required
-        return partial(check_shown, presented=presented, dpop=policy is not None, required=required)
+    def _at_hand(self, token: str, *, live: bool) -> AccessToken | None:
+        """One that was accepted before, whatever it is bound to."""
+        return None if live else self._engine.at_hand(token) or self._engine.at_hand(token, bound=True)
 
-    def _at_hand(self, token: str, shown: Fits, *, live: bool) -> AccessToken | None:
-        if live:
-            return None
-        accepted = self._engine.at_hand(token) or self._engine.at_hand(token, bound=True)
-        if accepted is not None:
-            shown(accepted.claims)
-        return accepted
+    def _proof(self, jkt: str | None, token: str, presented: Presented) -> Proof | None:
+        """The proof that is to be used up; None where none is needed, or it was for this request. Raises TokenError.
 
-    def _proof(self, accepted: AccessToken, token: str, presented: Presented) -> Proof | None:
-        """The proof that is to be used up; None where none is needed, or it was for this request. Raises TokenError."""
+        jkt: of the key that it has to be of, if any.
+        """
+        if jkt is None or presented.proven == (self, token, jkt):
+            return None
         policy = self._policy
-        jkt = check_shown(accepted.claims, presented, dpop=policy is not None, required=False)
-        if jkt is None or policy is None:
-            return None
-        if presented.proven == (self, token, jkt):
-            return None
+        assert policy is not None  # else no key would have been enough
         now, nonces = self._clock(), self._nonces
         try:
             proof = check_proof(

@@ -5,16 +5,20 @@ Each test shows our side; where it is cheap it also shows the library's, so that
 
 import json
 import logging
+import pkgutil
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import authlib.oauth2
 import joserfc.errors
 import pytest
 from authlib.oauth2.rfc6749.util import extract_basic_authorization, scope_to_list
+from authlib.oauth2.rfc7523 import JWTBearerClientAssertion
 from authlib.oauth2.rfc8414 import AuthorizationServerMetadata
 from joserfc import jws as joserfc_jws
 from joserfc import jwt as joserfc_jwt
@@ -22,6 +26,7 @@ from joserfc.jwk import ECKey, KeySet, OctKey, RSAKey
 
 from realmint.protocol import jws
 from realmint.protocol.jws import JWSError
+from tests.support.assertions import TYPE, Signer
 from tests.support.forge import Forge
 from tests.support.issuer import Issuer, basic, claims
 
@@ -124,6 +129,33 @@ def test_l5_deep_nesting_ends_in_a_refusal(issuer: Issuer) -> None:
     caller = issuer.client(options=READER)
     deep = FORGE.token(claims=("[" * 3000 + "]" * 3000).encode())
     assert issuer.introspect(caller, deep).json == {"active": False}
+
+
+def test_l6_an_assertion_for_several_servers_good_for_years_is_refused_where_authlibs_checks_let_it_in(
+    issuer: Issuer, tmp_path: Path
+) -> None:
+    signer = Signer("signs")
+    (tmp_path / "key.jwk").write_text(json.dumps(signer.public_jwk()))
+    issuer.run("clients create signs --scope read --default-scope read --auth-method private_key_jwt")
+    issuer.run(f"clients keys add signs {tmp_path / 'key.jwk'}")
+    issuer.clock.advance(2)
+    now = issuer.clock.wall()
+    for changes in ({"aud": [signer.audience, "https://other.example"]}, {"exp": now + 3 * 365 * 86400}):
+        said = signer.claims(now, **changes)
+        theirs = JWTBearerClientAssertion(validate_jti=False, leeway=10**9)
+        theirs.get_audiences = lambda: [signer.audience]
+        theirs.verify_claims(said)  # raises nothing
+        form = GRANT | {"client_assertion_type": TYPE, "client_assertion": signer.signed(said)}
+        assert issuer.post("/access_token", form).status_code == 401
+    good = GRANT | {"client_assertion_type": TYPE, "client_assertion": signer.assertion(now)}
+    assert issuer.post("/access_token", good).status_code == 200
+
+
+def test_l13_authlib_has_nothing_for_proofs_and_certificates_so_that_all_of_it_is_ours() -> None:
+    """Once it has, its own is worth a look."""
+    names = {module.name for module in pkgutil.iter_modules(authlib.oauth2.__path__)}
+    assert names.isdisjoint({"rfc8705", "rfc9449"})
+    assert "rfc7523" in names
 
 
 def test_l7_algorithms_are_our_explicit_list_and_not_the_librarys_recommendation() -> None:

@@ -1,5 +1,6 @@
 """The commands, a file for each group: realms, clients, keys, tokens, db; and run, for `flask run`. client_secrets,
-client_keys, client_certs, client_trust: of clients. revoking, inspecting: of tokens.
+client_keys, client_certs, client_trust: of clients (credential_commands: what these have alike). revoking,
+inspecting: of tokens.
 
 Each turns what is said into one call of issuer/admin and prints the answer. setting_options, options, since, files:
 what can be said. presenting: as whom the issuer is asked. commands, exits, refusals: how one ends. console: what is

@@ -8,9 +8,9 @@ import click
 
 from issuer.admin import credentials
 from issuer.admin.certificates import own_certificate, subject
-from issuer.cli import hearing
 from issuer.cli.commands import Commands
-from issuer.cli.console import REHEARSED, outcome, print_fields, print_json, print_table, say
+from issuer.cli.console import REHEARSED, outcome, print_fields, print_json, say
+from issuer.cli.credential_commands import Shown, add_list, add_revoke, dates
 from issuer.cli.files import read_file
 from issuer.cli.options import NAME, Duration, Text, operator, options
 from issuer.client_auth.mutual_tls import SelfSigned, TLSClientAuth
@@ -35,8 +35,8 @@ def group(runtime: Runtime) -> click.Group:
     """The command group over `runtime`."""
     commands = Commands("certs", help="Certificates that a client connects with.", first=runtime.refuse_other_schema)
     _add_add(commands, runtime)
-    _add_list(commands, runtime)
-    _add_revoke(commands, runtime)
+    add_list(commands, runtime, _SHOWN, "The certificates of a client, and the names that authorities gave it.")
+    add_revoke(commands, runtime, _SHOWN, "Ends one at once, and the tokens it got.")
     return commands
 
 
@@ -104,37 +104,6 @@ def _warn(proof: Proof, client_id: str, auth_method: str, runtime: Runtime) -> N
         )
 
 
-def _add_list(commands: click.Group, runtime: Runtime) -> None:
-    @commands.command("list")
-    @click.argument("client_id", type=NAME)
-    @options("realm", "json")
-    def list_certificates(client_id: str, realm_path: str, as_json: bool) -> None:
-        """The certificates of a client, and the names that authorities gave it."""
-        _, found = credentials.of_client(runtime.administration, realm_path, client_id, _KINDS)
-        shown = [shape(each) for each in found]
-        if as_json:
-            print_json(shown)
-        else:
-            print_table(shown, _COLUMNS, f"{client_id} has no certificates")
-
-
-def _add_revoke(commands: click.Group, runtime: Runtime) -> None:
-    @commands.command("revoke")
-    @click.argument("client_id", type=NAME)
-    @click.argument("credential_id", metavar="ID", type=NAME)
-    @click.option("--keep-tokens", is_flag=True, help="The tokens it got go on to their expiry.")
-    @options("realm", "json", "dry_run", "yes", "reason")
-    def revoke(
-        client_id: str, credential_id: str, keep_tokens: bool, realm_path: str, as_json: bool, dry_run: bool, yes: bool,
-        reason: str | None,
-    ) -> None:  # fmt: skip
-        """Ends one at once, and the tokens it got."""
-        hearing.revoke_credential(
-            runtime, _KINDS, "certificate", client_id, credential_id, realm_path, reason,
-            keep_tokens=keep_tokens, as_json=as_json, dry_run=dry_run, yes=yes,
-        )  # fmt: skip
-
-
 def shape(credential: Credential) -> dict[str, Any]:
     """One as --json shows it."""
     proof = credential.proof
@@ -145,7 +114,8 @@ def shape(credential: Credential) -> dict[str, Any]:
         "thumbprint": own,
         "subject": named,
         "authorities": len(proof.authorities) if isinstance(proof, NamedSubject) else 0,
-        "created_at": credential.created_at,
-        "expires_at": credential.expires_at,
-        "last_used_at": credential.last_used_at,
+        **dates(credential),
     }
+
+
+_SHOWN = Shown(_KINDS, "certificate", "has no certificates", _COLUMNS, shape)

@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from issuer.admin import credentials
-from issuer.cli import hearing
 from issuer.cli.commands import Commands
-from issuer.cli.console import REHEARSED, outcome, print_fields, print_json, print_table, say
+from issuer.cli.console import REHEARSED, outcome, print_fields, print_json, say
+from issuer.cli.credential_commands import Shown, add_list, add_revoke, dates
 from issuer.cli.exits import Exit, Refused
 from issuer.cli.files import read_file
 from issuer.cli.options import NAME, Duration, operator, options
@@ -29,8 +29,9 @@ def group(runtime: Runtime) -> click.Group:
     """The command group over `runtime`."""
     commands = Commands("keys", help="Public keys that a client signs with.", first=runtime.refuse_other_schema)
     _add_add(commands, runtime)
-    _add_list(commands, runtime)
-    _add_revoke(commands, runtime)
+    add_list(commands, runtime, _SHOWN, "The public keys of a client, and where it publishes them.")
+    said = "Ends one key at once, by its kid or its credential id, and the tokens it got."
+    add_revoke(commands, runtime, _SHOWN, said, "KID")
     return commands
 
 
@@ -112,37 +113,6 @@ def read_public_keys(raw: bytes, kid: str | None = None, *, bundle: bool = False
     return read_jwks(svid_keys(document) if bundle else document)
 
 
-def _add_list(commands: click.Group, runtime: Runtime) -> None:
-    @commands.command("list")
-    @click.argument("client_id", type=NAME)
-    @options("realm", "json")
-    def list_keys(client_id: str, realm_path: str, as_json: bool) -> None:
-        """The public keys of a client, and where it publishes them."""
-        _, found = credentials.of_client(runtime.administration, realm_path, client_id, _KINDS)
-        shown = [shape(each) for each in found]
-        if as_json:
-            print_json(shown)
-        else:
-            print_table(shown, _COLUMNS, f"{client_id} has no keys")
-
-
-def _add_revoke(commands: click.Group, runtime: Runtime) -> None:
-    @commands.command("revoke")
-    @click.argument("client_id", type=NAME)
-    @click.argument("kid", metavar="KID", type=NAME)
-    @click.option("--keep-tokens", is_flag=True, help="The tokens it got go on to their expiry.")
-    @options("realm", "json", "dry_run", "yes", "reason")
-    def revoke(
-        client_id: str, kid: str, keep_tokens: bool, realm_path: str, as_json: bool, dry_run: bool, yes: bool,
-        reason: str | None,
-    ) -> None:  # fmt: skip
-        """Ends one key at once, by its kid or its credential id, and the tokens it got."""
-        hearing.revoke_credential(
-            runtime, _KINDS, "key", client_id, kid, realm_path, reason,
-            keep_tokens=keep_tokens, as_json=as_json, dry_run=dry_run, yes=yes,
-        )  # fmt: skip
-
-
 def shape(credential: Credential) -> dict[str, Any]:
     """A key, or where keys are, as --json shows it."""
     proof = credential.proof
@@ -154,7 +124,8 @@ def shape(credential: Credential) -> dict[str, Any]:
     return {
         "credential_id": credential.credential_id,
         **named,
-        "created_at": credential.created_at,
-        "expires_at": credential.expires_at,
-        "last_used_at": credential.last_used_at,
+        **dates(credential),
     }
+
+
+_SHOWN = Shown(_KINDS, "key", "has no keys", _COLUMNS, shape)

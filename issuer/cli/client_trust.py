@@ -8,10 +8,10 @@ import click
 
 from issuer.admin import credentials
 from issuer.admin.trust import Explained, Explanation, explain
-from issuer.cli import hearing
 from issuer.cli.client_keys import address_outside, read_public_keys
 from issuer.cli.commands import Commands
-from issuer.cli.console import REHEARSED, outcome, print_fields, print_json, print_table, say
+from issuer.cli.console import REHEARSED, outcome, print_fields, print_json, say
+from issuer.cli.credential_commands import Shown, add_list, add_revoke, dates
 from issuer.cli.exits import Exit, Refused
 from issuer.cli.files import read_file
 from issuer.cli.inspecting import read_token
@@ -35,8 +35,8 @@ def group(runtime: Runtime) -> click.Group:
         "trust", help="Identities from outside that stand for a client.", first=runtime.refuse_other_schema
     )
     _add_add(commands, runtime)
-    _add_list(commands, runtime)
-    _add_revoke(commands, runtime)
+    add_list(commands, runtime, _SHOWN, "The rules by which identities from outside stand for a client.")
+    add_revoke(commands, runtime, _SHOWN, "Ends one rule at once, and the tokens it got.")
     _add_explain(commands, runtime)
     return commands
 
@@ -128,37 +128,6 @@ def _warn(rule: TrustRule) -> None:
             click.echo("Warning: every pod that names no service account of its own has the default one", err=True)
 
 
-def _add_list(commands: click.Group, runtime: Runtime) -> None:
-    @commands.command("list")
-    @click.argument("client_id", type=NAME)
-    @options("realm", "json")
-    def list_rules(client_id: str, realm_path: str, as_json: bool) -> None:
-        """The rules by which identities from outside stand for a client."""
-        _, found = credentials.of_client(runtime.administration, realm_path, client_id, _KINDS)
-        shown = [shape(each) for each in found]
-        if as_json:
-            print_json(shown)
-        else:
-            print_table([_for_people(each) for each in shown], _COLUMNS, f"{client_id} trusts nobody")
-
-
-def _add_revoke(commands: click.Group, runtime: Runtime) -> None:
-    @commands.command("revoke")
-    @click.argument("client_id", type=NAME)
-    @click.argument("credential_id", metavar="ID", type=NAME)
-    @click.option("--keep-tokens", is_flag=True, help="The tokens it got go on to their expiry.")
-    @options("realm", "json", "dry_run", "yes", "reason")
-    def revoke(
-        client_id: str, credential_id: str, keep_tokens: bool, realm_path: str, as_json: bool, dry_run: bool, yes: bool,
-        reason: str | None,
-    ) -> None:  # fmt: skip
-        """Ends one rule at once, and the tokens it got."""
-        hearing.revoke_credential(
-            runtime, _KINDS, "rule", client_id, credential_id, realm_path, reason,
-            keep_tokens=keep_tokens, as_json=as_json, dry_run=dry_run, yes=yes,
-        )  # fmt: skip
-
-
 def _add_explain(commands: click.Group, runtime: Runtime) -> None:
     @commands.command("explain")
     @click.argument("client_id", type=NAME)
@@ -243,9 +212,7 @@ def shape(credential: Credential) -> dict[str, Any]:
         "kids": [key.kid for key in rule.keys],
         "max_lifetime": rule.max_lifetime,
         "once": rule.once,
-        "created_at": credential.created_at,
-        "expires_at": credential.expires_at,
-        "last_used_at": credential.last_used_at,
+        **dates(credential),
     }
 
 
@@ -254,3 +221,6 @@ def _for_people(shown: dict[str, Any]) -> dict[str, Any]:
         **shown,
         "matches": [f"{each['claim']}{'~' if each['glob'] else '='}{each['value']}" for each in shown["matches"]],
     }
+
+
+_SHOWN = Shown(_KINDS, "rule", "trusts nobody", _COLUMNS, shape, _for_people)

@@ -6,10 +6,7 @@ from typing import Any
 
 import click
 
-from issuer.admin import credentials
-from issuer.admin.credentials import Kinds
 from issuer.cli.console import REHEARSED, outcome, print_json, say, span
-from issuer.cli.options import confirm, operator
 from issuer.runtime import Runtime
 from issuer.slots import Hearing, hearing
 from keys.plan import utc
@@ -70,23 +67,6 @@ def print_cut_off(
             print_json({**outcome(True, dry_run), **named, **more})
         else:
             say(REHEARSED if dry_run else said)
-
-
-def revoke_credential(
-    runtime: Runtime, kinds: Kinds, what: str, client_id: str, name: str, realm_path: str, reason: str | None, *,
-    keep_tokens: bool, as_json: bool, dry_run: bool, yes: bool,
-) -> None:  # fmt: skip
-    """The whole of a command that ends one credential of these kinds, which people call `what`."""
-    runtime.prepare_change(dry_run)
-    if not dry_run:
-        confirm(f"Revoke {what} {name} of {client_id}?", yes)
-    ended = credentials.revoke(
-        runtime.administration, realm_path, client_id, name, kinds, operator(reason),
-        keep_tokens=keep_tokens, rehearse=dry_run,
-    )  # fmt: skip
-    said = f"{what} {name} of {client_id} is revoked" + ("; the tokens it got go on" if keep_tokens else "")
-    named = {"realm": realm_path, "client_id": client_id, "credential_id": ended.credential_id}
-    print_cut_off(runtime, named, said, as_json, dry_run=dry_run, tokens=not keep_tokens)
 
 
 def _until(at: int, seconds: int) -> str:

@@ -107,9 +107,12 @@ def _signer(token: Unverified, client: Client | None, directory: Directory, now:
 
 
 def _use(token: Unverified, client: Client, directory: Directory) -> None:
-    """Last of all: a wrong one must not take the name of a right one along (#72). Raises NotProven."""
+    """Last of all: a wrong one must not take the name of a right one along (#72). Raises NotProven.
+
+    Of a client that cannot come in nothing is written.
+    """
     if not client.enabled or client.auth_method != PrivateKeyJWT.NAME:
-        return  # refused for that in a moment, and nobody who is not let in writes to the store
+        return
     until = math.ceil(numeric_date(token.claims, "exp")) + LEEWAY
     if not directory.use_first(USE, client.id, token.claims["jti"], until):
         raise NotProven("assertion_replayed")

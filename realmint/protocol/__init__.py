@@ -1,11 +1,12 @@
 """Floor 0: what the RFCs say, as pure functions.
 
-`names` (registered strings, scope), `base64url`, `jws` (the compact form) over `signatures`, `weak` (keys anybody could
-work out), `claims`; `dpop` (proofs) over `urls` (one form of each); `mtls` (certificates) over `distinguished_names`,
-`certificate_headers` (how proxies hand one on); `status_list` (Token Status List), `addresses` (which may be asked),
-`checksummed` (secrets and opaque tokens), `client_key` (a client's own), `fork` (what a forked child forgets),
-`threads` (one that may not be had). No I/O; imports nothing of ours; joserfc only in `jws`, cryptography in
-`signatures`, `client_key` and `mtls`. The time is an argument: `system_clock` below is the one place that reads it.
+`names` (registered strings, scope), `base64url`, `jws` (the compact form) over `strict_json`, `signatures`, `weak`
+(keys anybody could work out), `claims`; `dpop` (proofs) over `urls` (one form of each); `mtls` (certificates) over
+`distinguished_names`, `certificate_headers` (how proxies hand one on); `status_list` (Token Status List), `addresses`
+(which may be asked), `checksummed` (secrets and opaque tokens), `client_key` (a client's own), `fork` (what a forked
+child forgets), `threads` (one that may not be had). No I/O; imports nothing of ours; joserfc only in `jws`,
+cryptography in `signatures`, `client_key` and `mtls`. The time is an argument: `system_clock` below is the one place
+that reads it.
 """
 
 import time

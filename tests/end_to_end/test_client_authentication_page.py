@@ -3,9 +3,11 @@
 Of what a block has, only names of this machine are others here: where the issuer listens, and where a file is mounted.
 """
 
+import hashlib
 import json
 import os
 import re
+import ssl
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,15 +18,31 @@ import pytest
 import yaml
 
 from realmint import Introspection
+from realmint.protocol import base64url, certificate_headers, dpop
 from tests.support import pasted
 from tests.support.client_keys import MADE, pem
+from tests.support.curl import WITHOUT_CURL
+from tests.support.nginx import WITHOUT_NGINX, nginx
 from tests.support.platform import Platform, listening
-from tests.support.process import ROOT, Deployment, until
+from tests.support.process import ROOT, Deployment, free_port, until
+from tests.support.tls import HERE, Authority
 
 DOCUMENT = ROOT / "docs" / "client-authentication.md"
 MOUNTED = "/var/run/secrets/realmint/token"
 CLUSTER = "https://kubernetes.default.svc.cluster.local"
 POD = "system:serviceaccount:shop:billing"
+ELSEWHERE = "https://issuer.example/oauth2/realms/root"
+"""Where the page has an issuer that is reached by TLS."""
+
+
+def environment(deployment: Deployment, folder: Path) -> dict[str, str]:
+    """That in which somebody pastes: `flask` finds the deployment, and what is in the folder comes first."""
+    module = folder / "page_app.py"
+    module.write_text(f"import app\n\ndef create_app():\n    return {deployment.factory.replace(':', '.', 1)}\n")
+    return deployment.environ | {
+        "FLASK_APP": str(module), "PYTHONPATH": str(ROOT), "ISSUER": deployment.issuer(),
+        "PATH": f"{folder}:{os.environ['PATH']}",
+    }  # fmt: skip
 
 
 class Page:
@@ -34,15 +52,9 @@ class Page:
         self.folder = folder
         self.platform = platform
         self.deployment = Deployment(folder, INTERNAL_HOSTS=platform.issuer.partition("//")[2])
-        module = folder / "page_app.py"
-        module.write_text(
-            f"import app\n\ndef create_app():\n    return {self.deployment.factory.replace(':', '.', 1)}\n"
-        )
-        self.environ = self.deployment.environ | {
-            "FLASK_APP": str(module), "PYTHONPATH": str(ROOT), "ISSUER": self.deployment.issuer(),
-            "PATH": f"{folder}:{os.environ['PATH']}",
-        }  # fmt: skip
-        (folder / "signed.sh").write_text(pasted.block(DOCUMENT, "signed.sh"))
+        self.environ = environment(self.deployment, folder)
+        for name in ("signed.sh", "proof.sh"):
+            (folder / name).write_text(pasted.block(DOCUMENT, name))
 
     def run(self, name: str, **there: str) -> str:
         """What a block prints. there: what stands in it, and what it is here."""
@@ -80,8 +92,12 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
             yield page
 
 
+def claims_of(token: str) -> dict[str, Any]:
+    return pyjwt.decode(token, options={"verify_signature": False})
+
+
 def client_of(answer: str) -> str:
-    claims = pyjwt.decode(json.loads(answer)["access_token"], options={"verify_signature": False})
+    claims = claims_of(json.loads(answer)["access_token"])
     assert (claims["aud"], claims["scope"]) == ("https://orders.example", "orders:read")
     return str(claims["client_id"])
 
@@ -180,6 +196,99 @@ def test_a_jwt_svid_is_taken_by_the_bundle_of_its_trust_domain(page: Page) -> No
     assert client_of(page.run("svid")) == "billing-spiffe"
 
 
+class Showing:
+    """The page in a folder of its own, with an issuer that is reached by TLS and asks for certificates."""
+
+    def __init__(self, folder: Path, port: int | None = None, **settings: str) -> None:
+        self.folder = folder
+        self.authority = Authority(folder / "authority")
+        self.server = self.authority.certificate(HERE)
+        self.deployment = Deployment(folder, **settings)
+        self.base = f"https://{HERE}:{port or self.deployment.port}"
+        trusted = dict.fromkeys(("SSL_CERT_FILE", "CURL_CA_BUNDLE"), str(self.authority.file))
+        self.deployment.environ |= {"REALMINT_BASE_URL": self.base, **trusted}
+        self.environ = environment(self.deployment, folder)
+        self.deployment.run("db upgrade")
+
+    def run(self, name: str, **there: str) -> str:
+        return pasted.run(DOCUMENT, name, self.folder, self.environ, there)
+
+    def here(self) -> dict[str, str]:
+        return {ELSEWHERE: self.deployment.issuer()}
+
+    def thumbprint(self, name: str) -> str:
+        der = ssl.PEM_cert_to_DER_cert((self.folder / name).read_text())
+        return base64url.encode(hashlib.sha256(der).digest()).decode()
+
+
+@WITHOUT_CURL
+def test_an_authority_gives_a_client_a_name_and_its_tokens_are_bound_to_the_certificate(tmp_path: Path) -> None:
+    page = Showing(tmp_path)
+    page.run("authority")
+    certificate, key = page.server
+    options = f"--workers 1 --certfile {certificate} --keyfile {key}"
+    (shown,) = re.findall(r" (--ca-certs .*)", pasted.block(DOCUMENT, "serve"))
+    line = page.deployment.production_line(f"{options} {shown.replace('clients.pem', str(tmp_path / 'clients.pem'))}")
+    with page.deployment.process(line, ca=str(page.authority.file)):
+        answer, token = page.run("mutual", **page.here()).splitlines()
+        assert client_of(answer) == "billing-mtls"
+        bound = {"x5t#S256": page.thumbprint("billing-mtls.pem")}
+        assert claims_of(json.loads(answer)["access_token"])["cnf"] == claims_of(token)["cnf"] == bound
+        answer = page.run("bound-certificate", **page.here())
+        assert (client_of(answer), claims_of(json.loads(answer)["access_token"])["cnf"]) == ("billing-bound", bound)
+
+
+@WITHOUT_CURL
+@WITHOUT_NGINX
+def test_a_certificate_that_signed_itself_comes_in_through_an_nginx_that_lets_any_pass(tmp_path: Path) -> None:
+    port = free_port()
+    page = Showing(
+        tmp_path, port, CLIENT_CERT_PROXIES="127.0.0.2", CLIENT_CERT_HEADER="X-Client-Cert", CLIENT_CERT_FORMAT="nginx"
+    )
+    page.run("self-signed")
+    operating = ROOT / "docs" / "operating.md"
+    (any_passes,) = re.findall(r"^\| nginx \| `(ssl_verify_client \w+;)`", operating.read_text(), re.MULTILINE)
+    server = pasted.block(operating, "client_cert_nginx.conf")
+    for said, here in (
+        ("listen 443 ssl", f"listen {HERE}:{port} ssl"), ("/etc/nginx/tls/issuer.pem", str(page.server[0])),
+        ("/etc/nginx/tls/issuer.key", str(page.server[1])), ("ssl_verify_client      optional;", any_passes),
+        ("proxy_pass http://127.0.0.1:5000;", f"proxy_bind 127.0.0.2; proxy_pass http://{HERE}:{page.deployment.port};"),
+    ):  # fmt: skip
+        assert server.count(said) == 1, said
+        server = server.replace(said, here)
+    server = re.sub(r".*ssl_client_certificate.*", "", server)
+    configuration = f"worker_processes 1;\nevents {{}}\nhttp {{\naccess_log off;\n{server}\n}}\n"
+    (tmp_path / "nginx").mkdir()
+    with (
+        page.deployment.process(page.deployment.production_line("--workers 1")),
+        nginx(tmp_path / "nginx", configuration, port),
+    ):
+        there = page.here() | {"billing-mtls": "shipping-mtls"}
+        answer, token = page.run("mutual", **there).splitlines()
+        assert client_of(answer) == "shipping-mtls"
+        assert claims_of(token)["cnf"] == {"x5t#S256": page.thumbprint("shipping-mtls.pem")}
+
+
+@WITHOUT_CURL
+def test_a_token_is_bound_to_a_key_by_a_command_and_by_a_shell_and_a_realm_may_want_nonces(page: Page) -> None:
+    *_, token = page.run("dpop-key").splitlines()
+    proof = page.run("dpop").strip()
+    answer = json.loads((page.folder / "token.json").read_text())
+    assert (client_of(json.dumps(answer)), answer["token_type"]) == ("billing-dpop", "DPoP")
+    now = int(pyjwt.decode(proof, options={"verify_signature": False})["iat"])
+    checked = dpop.check_proof(
+        proof, "GET", "https://orders.example/orders", now, algorithms=["ES256"], access_token=answer["access_token"]
+    )
+    for each in (token, answer["access_token"]):
+        assert claims_of(each)["cnf"] == {"jkt": checked.jkt}
+    try:
+        first, *got = [line for line in page.run("nonce").splitlines() if line.startswith(("{", "ey"))]
+        assert "use_dpop_nonce" in first
+        assert claims_of(json.loads(got[0])["access_token"])["cnf"] == claims_of(got[1])["cnf"] == {"jkt": checked.jkt}
+    finally:
+        page.deployment.run("realms update / --no-dpop-nonce")
+
+
 def test_the_library_asks_with_a_key_or_with_the_platforms_file(tmp_path: Path) -> None:
     key = tmp_path / "orders-api.pem"
     key.write_bytes(pem(MADE["ES256"]))
@@ -206,3 +315,15 @@ def test_the_page_names_every_reason_for_which_an_assertion_is_refused() -> None
     assert len(wanted) > 15
     told = set(re.findall(r"`((?:assertion|trust)_[a-z_]+)`", DOCUMENT.read_text()))
     assert told == wanted
+
+
+def test_the_page_names_every_reason_for_which_a_certificate_or_a_proof_is_refused() -> None:
+    sources = [*(ROOT / "issuer" / "confirmations").glob("*.py"), ROOT / "issuer" / "client_auth" / "mutual_tls.py"]
+    code = "\n".join(source.read_text() for source in [*sources, ROOT / "issuer" / "refusals.py"])
+    literal = set(re.findall(r'"((?:certificate|dpop)_[a-z_]+)"', code)) - {"dpop_signing_alg_values_supported"}
+    # A header that is not there is no proof; an access token comes with a proof at an API alone.
+    of_proofs = {f"dpop_{reason}" for reason in dpop.REASONS - {"missing", "ath"}}
+    wanted = literal | of_proofs | {f"certificate_{reason}" for reason in certificate_headers.REASONS}
+    assert len(wanted) > 25
+    told = set(re.findall(r"`((?:certificate|dpop)_[a-z_]+)`", DOCUMENT.read_text()))
+    assert told - {"certificate_header_from_unlisted_peer"} == wanted

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import ipaddress
 import json
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,20 @@ from cryptography.x509.oid import NameOID
 from joserfc.jwk import ECKey
 
 from tests.issuer.conftest import READER
-from tests.support.issuer import Issuer, claims
+from tests.support.issuer import BASE_URL, Issuer, claims
 from tests.support.mutual_tls import CLIENT, DAY, SERVER, Authority, certificate, pem, post_with
 from tests.support.wire import assert_refused
 
 FORM = {"grant_type": "client_credentials", "client_id": "svc"}
 NAMED, OWN = "tls_client_auth", "self_signed_tls_client_auth"
+
+
+def bit_of(issuer: Issuer, token: str) -> bool:
+    """What the status list says of a token."""
+    at = claims(token)["status"]["status_list"]
+    listed = issuer.http.get(at["uri"].removeprefix(BASE_URL)).text
+    packed = base64.urlsafe_b64decode(claims(listed)["status_list"]["lst"] + "==")
+    return bool(zlib.decompress(packed)[at["idx"] // 8] >> at["idx"] % 8 & 1)
 
 
 def x5t(der: bytes) -> str:
@@ -197,8 +206,13 @@ def test_90_its_own_certificate_counts_by_its_bytes(issuer: Issuer, register: Ca
         assert post_with(issuer, der, FORM).status_code == 200
     (old, _) = issuer.run("clients certs list svc")
     assert old["thumbprint"] == x5t(first)
+    by_old, by_new = (str(post_with(issuer, der, FORM).json["access_token"]) for der in (first, renewed))
     issuer.run(f"clients certs revoke svc {old['credential_id']} --yes")
     issuer.clock.advance(2)
+    for token, active in ((by_old, False), (by_new, True)):
+        told = post_with(issuer, renewed, {"client_id": "svc", "token": token}, "/introspect").json
+        assert told["active"] is active
+        assert bit_of(issuer, token) == (not active)
     assert_refused(post_with(issuer, first, FORM), "invalid_client")
     assert post_with(issuer, renewed, FORM).status_code == 200
 
