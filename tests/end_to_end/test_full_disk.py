@@ -112,9 +112,17 @@ def test_187_209_an_embedded_database_on_a_read_only_disk_is_503_until_it_can_be
         with deployment.gunicorn() as server:
             workers = until(lambda: len(children(server.pid)) == 2 and children(server.pid))
             assert (node.right(), node.wrong(5)) == ({503}, {503})
-            held = descriptors(workers)
-            assert (node.right(), node.wrong(5)) == ({503}, {503})
-            assert (descriptors(workers), children(server.pid)) == (held, workers)
+
+            def settled() -> dict[int, int] | None:
+                """What is open once both workers have begun, which one may do while the other answers everybody."""
+                before = descriptors(workers)
+                assert (node.right(), node.wrong(5)) == ({503}, {503})
+                return before if descriptors(workers) == before else None
+
+            held = until(settled)
+            for _ in range(3):
+                assert (node.right(), node.wrong(5)) == ({503}, {503})
+                assert (descriptors(workers), children(server.pid)) == (held, workers)
             refused = deployment.command("clients create other --json")
             assert (refused.returncode, len(refused.stdout.splitlines())) == (6, 1)
             read_only(folder, on=False)

@@ -14,8 +14,11 @@ from tests.support.assertions import Signer, add_key, ask, key_client
 from tests.support.issuer import Caller, Issuer
 from tests.support.stored import everything
 
-# What 0002 did, taken back; test_what_is_taken_back_is_schema_0001 says that it is all of it.
+# What 0002 and 0003 did, taken back; test_what_is_taken_back_is_schema_0001 says that it is all of it.
 BACK = (
+    "ALTER TABLE clients DROP COLUMN bound_certificate",
+    "ALTER TABLE clients DROP COLUMN dpop",
+    "ALTER TABLE realms DROP COLUMN dpop_nonce",
     "DROP TABLE used_once",
     "DROP INDEX ix_client_credentials_client_pk",
     "ALTER TABLE client_credentials RENAME COLUMN material TO digest",
