@@ -12,7 +12,7 @@ import pytest
 import urllib3
 
 from tests.support import pasted, postgres
-from tests.support.process import ROOT, Deployment, post
+from tests.support.process import ROOT, Deployment, post, until
 
 DOCUMENT = ROOT / "docs" / "operating.md"
 KEK = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
@@ -53,12 +53,13 @@ def realms(database: Path) -> list[str]:
 
 
 def changed_since(deployment: Deployment, svc: tuple[str, str]) -> tuple[str, str]:
-    """What happens between a back-up and the loss: a client comes, one goes, the key that signed is revoked."""
+    """What happens between a back-up and the loss: a client comes, one goes, the key that signed is revoked; until the
+    servers have heard of it."""
     later = credentials(deployment, "later")
     deployment.run("clients delete svc --yes")
     active = next(kid for kid, state in states(deployment).items() if state == "active")
     deployment.run(f"keys revoke {active} --yes --reason leaked")
-    assert token(deployment, svc)["error"] == "invalid_client"
+    until(lambda: token(deployment, svc).get("error") == "invalid_client")
     return later
 
 

@@ -45,6 +45,9 @@ class Watched:
         return next(each.at for each in self.apis[name].answers if each.refuses) - self.typed
 
     def heard(self) -> bool:
+        """Whether every API refuses now. Raises what ended one of them."""
+        for api in self.apis.values():
+            api.check()
         return all(api.answers[-1].refuses for api in self.apis.values())
 
     def check(self, served: float, ttl: float) -> None:
@@ -90,7 +93,14 @@ def disable(there: Cluster, watched: list[Watched], apart: float) -> None:
 
 def hear(there: Cluster, watched: list[Watched]) -> None:
     """Until every API refuses, and then until each has fetched anew, after more than `ttl`."""
-    until(lambda: all(each.heard() for each in watched), 6 * there.times.cut_off)
+    try:
+        until(lambda: all(each.heard() for each in watched), 6 * there.times.cut_off)
+    except AssertionError:
+        deaf = [
+            (each.client, name, api.answers[-1], api.reader.fetches[-8:])
+            for each in watched for name, api in each.apis.items() if not api.answers[-1].refuses
+        ]  # fmt: skip
+        raise AssertionError(f"at {time.monotonic()} these still let it in: {deaf}") from None
     apis = [api for each in watched for api in each.apis.values()]
     fetched = {api: len(api.reader.fetches) for api in apis}
     until(lambda: all(len(api.reader.fetches) > fetched[api] for api in apis), 30 + 3 * there.times.ttl)

@@ -1,8 +1,9 @@
 """An API that checks one token by its status list, as the draft says: `ttl` is honoured, a failure is borne.
 
-It holds one connection. After an error or a time-out it closes that and tries at once on a new one, then each second
-for ten, then less often; until the list it holds expires it goes on with that (design 3.1, "When"). It knows nothing of
-`seq`, so that nothing but what the servers do keeps a dead token from living again.
+It holds one connection. After an error or a time-out it closes that and tries at once on a new one; both again each
+second for ten, then less often. One try at a time could meet the same node behind a balancer again and again, where the
+others who ask come in step. Until the list it holds expires it goes on with that (design 3.1, "When"). It knows nothing
+of `seq`, so that nothing but what the servers do keeps a dead token from living again.
 """
 
 import json
@@ -55,8 +56,9 @@ class ApiReader:
 
     def refuses(self) -> bool | None:
         """Whether the token is refused; None while no list is held that has not expired, and the answer is 503."""
-        if time.monotonic() >= self._due and not self._try() and self._failing_since is None:
-            self._failing_since = self.fetches[-1].started
+        if time.monotonic() >= self._due and not self._try():
+            if self._failing_since is None:
+                self._failing_since = self.fetches[-1].started
             self._try()
         return bool(bit(self._list["array"], self._index)) if time.time() < self._list["exp"] else None
 
@@ -100,6 +102,10 @@ class Api:
         self._stop.set()
         self._thread.join(30)
         self.reader.close()
+        self.check()
+
+    def check(self) -> None:
+        """Raises what ended it."""
         if self.failed is not None:
             raise self.failed
 

@@ -1,6 +1,5 @@
 """Real processes: the server and the commands as an operator starts them."""
 
-import json
 import os
 import shlex
 import signal
@@ -17,6 +16,7 @@ from urllib.parse import urlencode
 
 import urllib3
 
+from tests.support.operator import operator
 from tests.support.tls import TLSSocket
 
 ROOT = Path(__file__).parent.parent.parent
@@ -74,10 +74,12 @@ class Deployment:
         )  # fmt: skip
 
     def run(self, line: str, stdin: str | None = None) -> Any:
-        """Runs `flask LINE --json`, which must succeed; what it prints."""
-        result = self.command(line + " --json", stdin)
-        assert result.returncode == 0, result.stdout + result.stderr
-        return json.loads(result.stdout)
+        """Runs `flask LINE --json`, which must succeed; what it prints.
+
+        In this process, so one at a time: a process of its own takes a second to begin, and command() is one.
+        """
+        with operator(self) as run:
+            return run(line, stdin)
 
     def _target(self, module: str) -> str:
         """The name under which a server finds the `application` of a module with this text."""
