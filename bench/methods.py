@@ -146,4 +146,4 @@ def _public(ours: Ours, material: Material) -> str:
 
 
 def _run(ours: Ours, line: str) -> Any:
-    return ours.deployment.run(f"{line} --realm /{ALG.lower()}")
+    return ours.deployment.run_apart(f"{line} --realm /{ALG.lower()}")

@@ -71,8 +71,8 @@ class Servers:
         self._stack.callback(server.stop)
         url, kek = server.url(server.create_database()), secrets.token_urlsafe(32)
         deployment = Deployment(self.folder / "postgresql", DATABASE_URL=url, KEK=kek)
-        deployment.run("db upgrade")
-        deployment.run("realms create /")
+        deployment.run_apart("db upgrade")
+        deployment.run_apart("realms create /")
         made = self._started["postgresql", workers] = self._serving("ours", workers, deployment, _filled(deployment))
         return made
 
@@ -133,8 +133,8 @@ def _filled(deployment: Deployment) -> dict[str, str]:
     for alg in ALGS:
         realm = f"/{alg.lower()}"
         # Tokens that are asked about outlive the run.
-        deployment.run(f"realms create {realm} --alg {alg} --access-token-lifetime 1h")
-        made[alg] = deployment.run(f"clients create svc --realm {realm} --scope read")["client_secret"]
+        deployment.run_apart(f"realms create {realm} --alg {alg} --access-token-lifetime 1h")
+        made[alg] = deployment.run_apart(f"clients create svc --realm {realm} --scope read")["client_secret"]
     return made
 
 

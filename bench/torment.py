@@ -39,9 +39,9 @@ class Issuer:
 
     def prepare(self, realm: str, alg: str) -> None:
         if realm != "/":
-            self.deployment.run(f"realms create {realm} --alg {alg}")
+            self.deployment.run_apart(f"realms create {realm} --alg {alg}")
         may = f"--scope orders:read --audience {AUDIENCE} --default-audience {AUDIENCE}"
-        self.secrets[realm] = self.deployment.run(f"clients create svc --realm {realm} {may}")["client_secret"]
+        self.secrets[realm] = self.deployment.run_apart(f"clients create svc --realm {realm} {may}")["client_secret"]
 
     def name(self, realm: str = "/") -> str:
         return self.deployment.issuer(realm)
@@ -129,7 +129,7 @@ def torment(issuer: Issuer, start: Callable[[], Any], seconds: float) -> list[Ph
         with run.flood() as statuses:
             phase = run.phase("a flood of 10,000 made-up key names")
         phase.more = f"refused {len(statuses)}: {sorted(set(statuses))}"
-        issuer.deployment.run("keys rotate --force --reason bench")
+        issuer.deployment.run_apart("keys rotate --force --reason bench")
         run.phase("keys rotate")
         child_says = beside_a_child(run)
         run.phases[-1].more = f"the child: {child_says}"
@@ -137,7 +137,7 @@ def torment(issuer: Issuer, start: Callable[[], Any], seconds: float) -> list[Ph
     run.phase("the issuer is killed")
     with start():
         run.phase("it is back")
-        issuer.deployment.run("clients disable svc")
+        issuer.deployment.run_apart("clients disable svc")
         run.seconds = max(seconds, 14)  # as long as it may take
         phase = run.phase("its client is disabled")
         phase.more = (

@@ -1,5 +1,6 @@
 """Real processes: the server and the commands as an operator starts them."""
 
+import json
 import os
 import shlex
 import signal
@@ -76,10 +77,17 @@ class Deployment:
     def run(self, line: str, stdin: str | None = None) -> Any:
         """Runs `flask LINE --json`, which must succeed; what it prints.
 
-        In this process, so one at a time: a process of its own takes a second to begin, and command() is one.
+        In this process, so one at a time, and what is logged is logged here: a process of its own takes most of a
+        second to begin.
         """
         with operator(self) as run:
             return run(line, stdin)
+
+    def run_apart(self, line: str) -> Any:
+        """The same in a process of its own."""
+        result = self.command(f"{line} --json")
+        assert result.returncode == 0, result.stdout + result.stderr
+        return json.loads(result.stdout)
 
     def _target(self, module: str) -> str:
         """The name under which a server finds the `application` of a module with this text."""
