@@ -21,6 +21,8 @@ NEEDS_SQLITE3 = pytest.mark.skipif(
     shutil.which("sqlite3") is None and not os.environ.get("CI"),
     reason="no sqlite3 command on this machine (apt-get install sqlite3)",
 )
+REFRESH = 2
+"""Seconds after which every process knows of a change (SNAPSHOT_REFRESH)."""
 READER = "--scope read --default-scope read --default-audience https://orders.example"
 
 
@@ -59,7 +61,7 @@ def changed_since(deployment: Deployment, svc: tuple[str, str]) -> tuple[str, st
     deployment.run("clients delete svc --yes")
     active = next(kid for kid, state in states(deployment).items() if state == "active")
     deployment.run(f"keys revoke {active} --yes --reason leaked")
-    until(lambda: token(deployment, svc).get("error") == "invalid_client")
+    until(lambda: token(deployment, svc).get("error") == "invalid_client", REFRESH + 3)
     return later
 
 

@@ -94,12 +94,20 @@ def test_17_each_kind_alone_is_cut_off_and_what_it_held_is_free_again(node: Node
     def held() -> int:
         return sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in (first, second))
 
-    before, others = held(), 2  # who asked before may be closing still, or ask meanwhile
+    before = held()
     with Slow(node.deployment.port, kind, many, drip=False).running() as slow:
-        until(lambda: held() >= before + many - others)
+        # Each by its name: of those whom `before` counted one may be closing.
+        until(lambda: len(accepted(node.deployment.port) & slow.ports) == many)
         until(lambda: not slow.left, WITHIN)
-        until(lambda: held() <= before + others)
+        until(lambda: not accepted(node.deployment.port) & slow.ports)
+        until(lambda: held() <= before + 2)
     assert node.deployment.answers("/healthz")
+
+
+def accepted(port: int) -> set[int]:
+    """The ports of those whose connections to a server are held by a process of its (proc_pid_net(5): it has an inode)."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {int(row[2][-4:], 16) for row in rows if int(row[1][-4:], 16) == port and row[9] != "0"}
 
 
 def workers(deployment: Deployment) -> list[int]:

@@ -20,12 +20,13 @@ ESTABLISHED = 1
 
 
 class Slow:
-    """`cut`: after how many seconds the server closed each connection that it did."""
+    """`cut`: after how many seconds the server closed each connection that it did. ports: where all began."""
 
     def __init__(self, port: int, kind: str, many: int, *, drip: bool) -> None:
         self.kind = kind
         self.many = many
         self.cut: list[float] = []
+        self.ports: set[int] = set()
         self._port = port
         self._drip = drip
         self._selector = selectors.DefaultSelector()
@@ -77,6 +78,7 @@ class Slow:
         connection.setblocking(False)
         with suppress(BlockingIOError):
             connection.send(ASKS * ANSWERS[self.kind] if self.kind in ANSWERS else HALVES[self.kind])
+        self.ports.add(connection.getsockname()[1])
         self._opened[connection] = time.monotonic()
         self._selector.register(connection, selectors.EVENT_READ)
 
